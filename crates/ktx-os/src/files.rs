@@ -1,0 +1,362 @@
+//! Files that appear whole or not at all, and what the file system says of
+//! the place they go to.
+
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+
+/// Why a file could not be read whole.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// There is no such file.
+    #[error("`{}` does not exist", path.display())]
+    Absent {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is larger than any valid one.
+    #[error("`{}` is larger than {limit} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The largest size that is read, in bytes.
+        limit: u64,
+    },
+    /// The system refused.
+    #[error("Cannot read `{}`", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Reads `path` whole, at most `limit` bytes of it.
+pub fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
+    let unreadable = |source: io::Error| {
+        if matches!(
+            source.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+        ) {
+            ReadError::Absent {
+                path: path.to_owned(),
+            }
+        } else {
+            ReadError::Unreadable {
+                path: path.to_owned(),
+                source,
+            }
+        }
+    };
+    let mut bytes = Vec::new();
+    fs::File::open(path)
+        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > limit {
+        return Err(ReadError::TooLarge {
+            path: path.to_owned(),
+            limit,
+        });
+    }
+    Ok(bytes)
+}
+
+/// Replaces `path` with `contents` so that a reader, or a crash, sees the old
+/// bytes or the new ones and nothing between. Durable when it returns: the
+/// file and its directory are synchronised.
+pub fn write_atomically(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let mut temporary = tempfile::Builder::new()
+        .prefix(".ktx-")
+        .tempfile_in(directory)
+        .map_err(|source| with_path(&source, directory))?;
+    temporary
+        .write_all(contents)
+        .and_then(|()| temporary.as_file().sync_all())
+        .map_err(|source| with_path(&source, path))?;
+    persist(temporary, path)?;
+    sync_directory(directory)
+}
+
+/// Renames a finished temporary file into place.
+///
+/// Windows refuses to replace a file that a virus scanner or an indexer holds
+/// open for a moment, so there the rename is tried again for a second.
+fn persist(mut temporary: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
+    let attempts = if cfg!(windows) { 20 } else { 1 };
+    for attempt in 1.. {
+        match temporary.persist(path) {
+            Ok(_) => return Ok(()),
+            Err(error)
+                if attempt < attempts && error.error.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                temporary = error.file;
+                std::thread::sleep(std::time::Duration::from_millis(50));
+            }
+            Err(error) => return Err(with_path(&error.error, path)),
+        }
+    }
+    unreachable!("the loop returns")
+}
+
+/// Makes a rename in `directory` durable; Windows does so by itself.
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    if cfg!(unix) {
+        fs::File::open(directory)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Makes everything written to the file system of `path` durable.
+///
+/// uv never synchronises what it writes, so a manifest that is published
+/// before this can outlive, in a power cut, the files it vouches for.
+pub fn sync_file_system(path: &Path) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    rustix::fs::syncfs(fs::File::open(path)?.file())
+        .map_err(|source| with_path(&source.into(), path))?;
+    #[cfg(all(unix, not(target_os = "linux")))]
+    {
+        fs::metadata(path)?;
+        rustix::fs::sync();
+    }
+    #[cfg(windows)]
+    fs::metadata(path)?;
+    Ok(())
+}
+
+/// Creates `path` and its missing parents. Directories made here are open to
+/// the caller alone, whatever the umask.
+pub fn create_private_dir_all(path: &Path) -> io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+        .create(path)
+        .map_err(|source| with_path(&source, path))
+}
+
+/// Removes a directory and everything in it; one that is not there is removed
+/// already. Symbolic links are removed, never followed.
+///
+/// Repeats for a short while when something still writes into the tree, as a
+/// killed child's last system call can.
+pub fn remove_dir_all(path: &Path) -> io::Result<()> {
+    let attempts = 20;
+    for attempt in 1.. {
+        match fs::remove_dir_all(path) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error)
+                if attempt < attempts
+                    && matches!(
+                        error.kind(),
+                        io::ErrorKind::DirectoryNotEmpty
+                            | io::ErrorKind::PermissionDenied
+                            | io::ErrorKind::ResourceBusy
+                    ) =>
+            {
+                // A directory without write permission keeps its entries from
+                // being removed; ours may be given it back.
+                if error.kind() == io::ErrorKind::PermissionDenied {
+                    make_tree_writable(path);
+                }
+                std::thread::sleep(std::time::Duration::from_millis(25));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    unreachable!("the loop returns")
+}
+
+/// Gives the owner of every directory under `path` its permissions back.
+/// What cannot be changed shows in the removal that follows.
+fn make_tree_writable(path: &Path) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let _ = fs::set_permissions(path, std::fs::Permissions::from_mode(0o700));
+    }
+    let Ok(entries) = fs::read_dir(path) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            make_tree_writable(&entry.path());
+        }
+    }
+}
+
+/// What a file system has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FreeSpace {
+    /// Bytes that the caller may still write.
+    pub bytes: u64,
+    /// Files that may still be created; `None` where there is no such limit.
+    pub files: Option<u64>,
+}
+
+/// What is left on the file system of `path`.
+#[cfg(unix)]
+pub fn free_space(path: &Path) -> io::Result<FreeSpace> {
+    let status = rustix::fs::statvfs(path).map_err(|source| with_path(&source.into(), path))?;
+    Ok(FreeSpace {
+        bytes: status.f_bavail.saturating_mul(status.f_frsize),
+        files: (status.f_files > 0).then_some(status.f_favail),
+    })
+}
+
+/// What is left on the file system of `path`.
+#[cfg(windows)]
+pub fn free_space(path: &Path) -> io::Result<FreeSpace> {
+    use std::os::windows::ffi::OsStrExt;
+    let wide: Vec<u16> = path.as_os_str().encode_wide().chain([0]).collect();
+    let mut bytes = 0;
+    // SAFETY: `wide` ends with a NUL and outlives the call; the out pointers
+    // that are not wanted may be null.
+    let succeeded = unsafe {
+        windows_sys::Win32::Storage::FileSystem::GetDiskFreeSpaceExW(
+            wide.as_ptr(),
+            &raw mut bytes,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+        )
+    };
+    if succeeded == 0 {
+        return Err(with_path(&io::Error::last_os_error(), path));
+    }
+    Ok(FreeSpace { bytes, files: None })
+}
+
+/// Why a directory must not be written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsafe {
+    /// It belongs to another user, who could change what is put there.
+    ForeignOwner {
+        /// Its owner's user id.
+        owner: u32,
+    },
+    /// Every user may write to it.
+    WorldWritable,
+    /// It is a symbolic link made by another user.
+    ForeignLink {
+        /// The link's owner's user id.
+        owner: u32,
+    },
+    /// It is not a directory.
+    NotADirectory,
+}
+
+/// Whether nobody else can change what is put in the directory `path`;
+/// `Ok(None)` if so, or if there is nothing at `path`.
+pub fn untrusted(path: &Path) -> io::Result<Option<Unsafe>> {
+    let link = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let user = rustix::process::geteuid().as_raw();
+        if link.is_symlink() && link.uid() != user && link.uid() != 0 {
+            return Ok(Some(Unsafe::ForeignLink { owner: link.uid() }));
+        }
+        let target = match fs::metadata(path) {
+            // A link of ours to nowhere: creating through it is no surprise.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        if !target.is_dir() {
+            return Ok(Some(Unsafe::NotADirectory));
+        }
+        if target.uid() != user {
+            return Ok(Some(Unsafe::ForeignOwner {
+                owner: target.uid(),
+            }));
+        }
+        if target.mode() & 0o002 != 0 {
+            return Ok(Some(Unsafe::WorldWritable));
+        }
+        Ok(None)
+    }
+    #[cfg(windows)]
+    Ok((!link.is_dir() && !fs::metadata(path)?.is_dir()).then_some(Unsafe::NotADirectory))
+}
+
+/// Whether an error says that the device, the quota or the inodes are used up.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+/// Names the path in an error of a call that does not; the kind stays.
+pub fn with_path(source: &io::Error, path: &Path) -> io::Error {
+    io::Error::new(source.kind(), format!("{source} (`{}`)", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replaces_a_file_and_leaves_nothing_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("manifest.json");
+        write_atomically(&path, b"old").unwrap();
+        write_atomically(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn tells_absent_from_too_large() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        assert!(matches!(
+            read_bounded(&path, 4),
+            Err(ReadError::Absent { .. })
+        ));
+        fs::write(&path, b"12345").unwrap();
+        assert!(matches!(
+            read_bounded(&path, 4),
+            Err(ReadError::TooLarge { .. })
+        ));
+        assert_eq!(read_bounded(&path, 5).unwrap(), b"12345");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn removes_a_tree_with_read_only_directories_and_never_follows_links() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let kept = directory.path().join("kept");
+        fs::create_dir(&kept).unwrap();
+        fs::write(kept.join("file"), b"").unwrap();
+        let tree = directory.path().join("tree");
+        fs::create_dir_all(tree.join("locked")).unwrap();
+        fs::write(tree.join("locked/file"), b"").unwrap();
+        std::os::unix::fs::symlink(&kept, tree.join("link")).unwrap();
+        fs::set_permissions(tree.join("locked"), std::fs::Permissions::from_mode(0o500)).unwrap();
+        remove_dir_all(&tree).unwrap();
+        assert!(!tree.exists());
+        assert!(kept.join("file").exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn distrusts_a_world_writable_directory() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(untrusted(directory.path()).unwrap(), None);
+        fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert_eq!(
+            untrusted(directory.path()).unwrap(),
+            Some(Unsafe::WorldWritable)
+        );
+    }
+}

@@ -1,0 +1,333 @@
+//! A lock between processes that says who holds it.
+//!
+//! It is an advisory whole-file lock, so the system frees it when its holder
+//! dies, however it dies. The file is never deleted: a lock file that comes
+//! and goes can be held by two processes at once.
+
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+/// How long a waiter believes a holder that gives no sign of life.
+pub const HOLDER_SILENCE: Duration = Duration::from_secs(30);
+
+/// How long a waiter waits for a holder that is alive and working.
+pub const LONGEST_WAIT: Duration = Duration::from_mins(30);
+
+/// How often a holder says that it is alive, by touching the lock file.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// Longest pause between two attempts at a lock that is held.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Who holds a lock.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Holder {
+    /// Process id.
+    pub pid: u32,
+    /// What it does under the lock, as it said itself: `install 0.1.0`.
+    pub purpose: String,
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "process {} (`{}`)", self.pid, self.command())
+    }
+}
+
+impl Holder {
+    /// The holder's command line where the system tells, else its purpose.
+    fn command(&self) -> String {
+        let arguments = fs_err::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
+        let command = String::from_utf8_lossy(&arguments)
+            .trim_end_matches('\0')
+            .replace('\0', " ");
+        if command.is_empty() {
+            self.purpose.clone()
+        } else {
+            command
+        }
+    }
+}
+
+/// Why a lock was not obtained.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Somebody else held it for longer than a waiter waits.
+    #[error("Timed out after {waited_seconds} s waiting for the lock `{}` held by {}", path.display(), name(holder.as_ref()))]
+    Timeout {
+        /// The lock file.
+        path: PathBuf,
+        /// Who holds it, if it said so.
+        holder: Option<Holder>,
+        /// How long was waited, in seconds.
+        waited_seconds: u64,
+    },
+    /// The file system has no locks.
+    #[error("The file system of `{}` does not support file locks", path.display())]
+    Unsupported {
+        /// The lock file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The lock file is a symbolic link, which another user may have planted.
+    #[error("The lock `{}` is a symbolic link", path.display())]
+    Link {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The lock file cannot be opened or locked.
+    #[error("Cannot lock `{}`", path.display())]
+    Io {
+        /// The lock file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The caller gave up.
+    #[error("Cancelled while waiting for the lock `{}`", path.display())]
+    Cancelled {
+        /// The lock file.
+        path: PathBuf,
+    },
+}
+
+fn name(holder: Option<&Holder>) -> String {
+    holder.map_or_else(|| "another process".to_owned(), ToString::to_string)
+}
+
+/// A held lock; dropping it frees it.
+#[derive(Debug)]
+pub struct Lock {
+    released: Arc<AtomicBool>,
+    heart: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        self.released.store(true, Ordering::Release);
+        if let Some(heart) = self.heart.take() {
+            heart.thread().unpark();
+            // The thread owns the locked file and closes it as it ends. It
+            // cannot panic, and there is nobody to tell if it did.
+            let _ = heart.join();
+        }
+    }
+}
+
+/// Takes the lock at `path`, or waits for it.
+///
+/// `path` is created if it is missing; where that is refused because its
+/// folder cannot be written, `fallback`, an existing directory, is locked
+/// instead. `waiting` is called once when the lock turns out to be held.
+///
+/// # Errors
+///
+/// [`LockError::Timeout`] after [`HOLDER_SILENCE`] without a sign of life of
+/// the holder, or after [`LONGEST_WAIT`] in all.
+pub async fn acquire(
+    path: &Path,
+    fallback: &Path,
+    purpose: &str,
+    cancellation: &CancellationToken,
+    waiting: impl FnOnce(Option<&Holder>),
+) -> Result<Lock, LockError> {
+    let (mut file, path) = open(path, fallback)?;
+    let started = Instant::now();
+    let mut waiting = Some(waiting);
+    let mut pause = Duration::from_millis(2);
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(hold(file, purpose)),
+            Err(std::fs::TryLockError::WouldBlock) => {}
+            Err(std::fs::TryLockError::Error(source))
+                if source.kind() == io::ErrorKind::Interrupted =>
+            {
+                continue;
+            }
+            Err(std::fs::TryLockError::Error(source)) => return Err(refused(path, source)),
+        }
+        if let Some(waiting) = waiting.take() {
+            waiting(read_holder(&mut file).as_ref());
+        }
+        let waited = started.elapsed();
+        let silence = file
+            .metadata()
+            .and_then(|metadata| metadata.modified())
+            .map_or(waited, |touched| {
+                SystemTime::now()
+                    .duration_since(touched)
+                    .unwrap_or_default()
+                    .min(waited)
+            });
+        if silence > HOLDER_SILENCE || waited > LONGEST_WAIT {
+            return Err(LockError::Timeout {
+                path,
+                holder: read_holder(&mut file),
+                waited_seconds: waited.as_secs(),
+            });
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(POLL),
+            () = cancellation.cancelled() => return Err(LockError::Cancelled { path }),
+        }
+    }
+}
+
+fn open(path: &Path, fallback: &Path) -> Result<(std::fs::File, PathBuf), LockError> {
+    let mut options = fs_err::OpenOptions::new();
+    options.read(true).write(true).create(true);
+    #[cfg(unix)]
+    {
+        use fs_err::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+        options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+    }
+    match options.open(path) {
+        Ok(file) => Ok((file.into_parts().0, path.to_owned())),
+        // O_NOFOLLOW answers ELOOP for a link, which has no stable kind yet.
+        Err(_) if path.is_symlink() => Err(LockError::Link {
+            path: path.to_owned(),
+        }),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+            ) =>
+        {
+            let directory = fs_err::File::open(fallback).map_err(|_| LockError::Io {
+                path: path.to_owned(),
+                source: error,
+            })?;
+            Ok((directory.into_parts().0, fallback.to_owned()))
+        }
+        Err(source) => Err(LockError::Io {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// Says who holds the lock from now on and keeps saying that it lives.
+fn hold(mut file: std::fs::File, purpose: &str) -> Lock {
+    let holder = Holder {
+        pid: std::process::id(),
+        purpose: purpose.to_owned(),
+    };
+    // Who holds the lock is told for the waiters' messages; a directory, or a
+    // full disk, cannot hold the note, and the lock holds all the same.
+    if let Ok(note) = serde_json::to_vec(&holder) {
+        let _ = file
+            .set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(&note));
+    }
+    let released = Arc::new(AtomicBool::new(false));
+    let heart = std::thread::spawn({
+        let released = Arc::clone(&released);
+        move || {
+            while !released.load(Ordering::Acquire) {
+                let _ = file.set_modified(SystemTime::now());
+                std::thread::park_timeout(HEARTBEAT);
+            }
+        }
+    });
+    Lock {
+        released,
+        heart: Some(heart),
+    }
+}
+
+fn read_holder(file: &mut std::fs::File) -> Option<Holder> {
+    let mut note = Vec::new();
+    file.rewind().ok()?;
+    file.take(4096).read_to_end(&mut note).ok()?;
+    serde_json::from_slice(&note).ok()
+}
+
+fn refused(path: PathBuf, source: io::Error) -> LockError {
+    #[cfg(unix)]
+    let unsupported = matches!(
+        source
+            .raw_os_error()
+            .map(rustix::io::Errno::from_raw_os_error),
+        Some(rustix::io::Errno::NOLCK | rustix::io::Errno::NOSYS | rustix::io::Errno::OPNOTSUPP)
+    );
+    #[cfg(windows)]
+    let unsupported = source.kind() == io::ErrorKind::Unsupported;
+    if unsupported {
+        LockError::Unsupported { path, source }
+    } else {
+        LockError::Io { path, source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn take(path: &Path) -> Result<Lock, LockError> {
+        acquire(
+            path,
+            path.parent().unwrap(),
+            "test",
+            &CancellationToken::new(),
+            |_| {},
+        )
+        .await
+    }
+
+    #[tokio::test]
+    async fn lets_one_in_at_a_time_and_names_the_holder() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("root.lock");
+        let held = take(&path).await.unwrap();
+        let (told, heard) = tokio::sync::oneshot::channel();
+        let waiter = tokio::spawn({
+            let path = path.clone();
+            async move {
+                let fallback = path.parent().unwrap().to_owned();
+                acquire(
+                    &path,
+                    &fallback,
+                    "second",
+                    &CancellationToken::new(),
+                    |holder| {
+                        told.send(holder.cloned()).unwrap();
+                    },
+                )
+                .await
+            }
+        });
+        assert_eq!(heard.await.unwrap().unwrap().pid, std::process::id());
+        drop(held);
+        waiter.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn stops_waiting_when_cancelled() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("root.lock");
+        let _held = take(&path).await.unwrap();
+        let cancellation = CancellationToken::new();
+        cancellation.cancel();
+        let refused = acquire(&path, directory.path(), "second", &cancellation, |_| {}).await;
+        assert!(matches!(refused, Err(LockError::Cancelled { .. })));
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn refuses_a_planted_link() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("root.lock");
+        std::os::unix::fs::symlink(directory.path().join("victim"), &path).unwrap();
+        assert!(matches!(take(&path).await, Err(LockError::Link { .. })));
+        assert!(!directory.path().join("victim").exists());
+    }
+}
