@@ -5,8 +5,10 @@
 //! This crate knows nothing of Python. It never prints, exits, reads the
 //! arguments or changes the environment of the process it runs in.
 
+pub mod code;
 pub mod command;
 pub mod environment;
 pub mod files;
+pub mod json;
 pub mod lock;
 pub mod variables;
