@@ -1,1 +1,3 @@
-//! placeholder
+//! Python environments.
+
+pub mod bootstrap;
