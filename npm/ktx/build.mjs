@@ -1,0 +1,130 @@
+// Builds dist/: one bundle that `require`, `import` and the `ktx` file share, the types, and the
+// licences of what is bundled.
+import { execFileSync } from 'node:child_process';
+import { chmodSync, existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const root = dirname(fileURLToPath(import.meta.url));
+const dist = join(root, 'dist');
+const { name, version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+
+const shared = {
+  absWorkingDir: root,
+  bundle: true,
+  platform: 'node',
+  format: 'cjs',
+  target: 'node20',
+  charset: 'utf8',
+  // Names stay readable in stack traces.
+  minifySyntax: true,
+  minifyWhitespace: true,
+  legalComments: 'none',
+  define: {
+    KTX_PACKAGE_NAME: JSON.stringify(name),
+    KTX_PACKAGE_VERSION: JSON.stringify(version),
+  },
+  logLevel: 'warning',
+};
+
+// Commander loads this module for subcommands that are files of their own. There are none, and
+// loading it takes as long as the rest of commander.
+const withoutChildProcess = {
+  name: 'without-child-process',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^node:child_process$/ }, ({ importer }) =>
+      importer.includes(`${join('node_modules', 'commander')}`)
+        ? { path: 'child_process', namespace: 'absent' }
+        : undefined,
+    );
+    onLoad({ filter: /.*/, namespace: 'absent' }, () => ({ contents: '' }));
+  },
+};
+
+async function bundle() {
+  const { metafile } = await build({
+    ...shared,
+    entryPoints: ['src/index.ts'],
+    outfile: 'dist/index.cjs',
+    external: [`${name}-*`],
+    plugins: [withoutChildProcess],
+    metafile: true,
+  });
+  await build({
+    ...shared,
+    entryPoints: ['src/main.ts'],
+    outfile: 'dist/cli.cjs',
+    banner: { js: '#!/usr/bin/env node' },
+    plugins: [
+      {
+        name: 'shared-bundle',
+        setup({ onResolve }) {
+          onResolve({ filter: /^\.\/index\.js$/ }, () => ({ path: './index.cjs', external: true }));
+        },
+      },
+    ],
+  });
+  chmodSync(join(dist, 'cli.cjs'), 0o755);
+  return Object.keys(metafile.inputs);
+}
+
+// One instance for both module systems: `import` gets the exports of the CommonJS bundle.
+function writeEsmWrapper() {
+  const names = Object.keys(createRequire(import.meta.url)(join(dist, 'index.cjs'))).toSorted();
+  writeFileSync(
+    join(dist, 'index.mjs'),
+    `import ktx from './index.cjs';\nexport const { ${names.join(', ')} } = ktx;\n`,
+  );
+  writeFileSync(join(dist, 'index.d.mts'), "export * from './index.js';\n");
+}
+
+function writeTypes() {
+  const typescript = dirname(createRequire(import.meta.url).resolve('typescript/package.json'));
+  execFileSync(
+    process.execPath,
+    [join(typescript, 'bin', 'tsc'), '--project', join(root, 'tsconfig.build.json')],
+    { stdio: 'inherit' },
+  );
+  removeUnreachableTypes();
+}
+
+// Only what the public types mention is for users, and the rest mentions bundled packages.
+function removeUnreachableTypes() {
+  const reachable = new Set();
+  const visit = (file) => {
+    if (reachable.has(file)) return;
+    reachable.add(file);
+    const text = readFileSync(join(dist, file), 'utf8');
+    for (const [, module] of text.matchAll(/from '\.\/([\w-]+)\.js'/g)) visit(`${module}.d.ts`);
+  };
+  visit('index.d.ts');
+  for (const file of readdirSync(dist)) {
+    if (file.endsWith('.d.ts') && !reachable.has(file)) rmSync(join(dist, file));
+  }
+}
+
+function writeLicenses(inputs) {
+  const packages = new Map();
+  for (const input of inputs) {
+    const match = /^(.*node_modules\/((?:@[^/]+\/)?[^/]+))\//.exec(input);
+    if (match !== null) packages.set(match[2], resolve(root, match[1]));
+  }
+  const texts = [...packages].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([id, directory]) => {
+    const { version: bundled, license } = JSON.parse(
+      readFileSync(join(directory, 'package.json'), 'utf8'),
+    );
+    const file = readdirSync(directory).find((entry) => /^licen[cs]e/i.test(entry));
+    if (file === undefined) throw new Error(`${id} ${bundled} has no licence file`);
+    const text = readFileSync(join(directory, file), 'utf8').trim();
+    return `${id} ${bundled} (${license})\n\n${text}\n`;
+  });
+  writeFileSync(join(dist, 'THIRD_PARTY_LICENSES'), texts.join(`\n${'-'.repeat(80)}\n\n`));
+}
+
+if (existsSync(dist)) rmSync(dist, { recursive: true });
+const inputs = await bundle();
+writeEsmWrapper();
+writeTypes();
+writeLicenses(inputs);

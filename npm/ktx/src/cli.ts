@@ -1,0 +1,48 @@
+// The `ktx` command as a function: parse, call, return the exit code. It never ends the process.
+import { type KtxIo, ExitCode, reportFailure } from './io.js';
+import type { KtxExecDeps } from './exec-command.js';
+import { type KtxRuntimeArgs, runKtxRuntime } from './runtime-commands.js';
+
+/** Replacements for what the command calls; what is absent is the real thing. */
+export interface KtxCliDeps extends KtxExecDeps {
+  /** Runs the `ktx runtime` commands. Default: `runKtxRuntime`. */
+  runtime?: (args: KtxRuntimeArgs, io: KtxIo) => number | Promise<number>;
+}
+
+/**
+ * Runs the `ktx` command.
+ *
+ * @param argv - Arguments after `ktx`. Default: those of this process.
+ * @returns the exit code: 0 done, 1 failed, 2 wrong usage, 124 timed out.
+ */
+export async function runKtxCli(
+  argv: string[] = process.argv.slice(2),
+  io: KtxIo = process,
+  deps: KtxCliDeps = {},
+): Promise<number> {
+  const { createProgram, CommanderError } = await import('./program.js');
+  const runtime = deps.runtime ?? ((args: KtxRuntimeArgs) => runKtxRuntime(args, io, deps));
+  let exitCode: number = ExitCode.done;
+  const program = createProgram(argv, io, {
+    async runtime(args) {
+      exitCode = await runtime(args, io);
+    },
+    async exec(args) {
+      const { runKtxExec } = await import('./exec-command.js');
+      exitCode = await runKtxExec(args, io, deps);
+    },
+    async completion(shell) {
+      const { completionScript } = await import('./completion.js');
+      io.stdout.write(completionScript(program, shell));
+    },
+  });
+  try {
+    await program.parseAsync(argv, { from: 'user' });
+    return exitCode;
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      return error.exitCode === 0 ? ExitCode.done : ExitCode.usage;
+    }
+    return reportFailure(error, io);
+  }
+}

@@ -1,0 +1,202 @@
+// The one place that starts `ktx-daemon execute`: one request on its stdin, one outcome on its
+// stdout, and an end to it when the caller no longer wants the answer.
+import { spawn } from 'node:child_process';
+import { resolve } from 'node:path';
+import { KtxError, abortedError, isRecord } from './errors.js';
+import { parseExact } from './exact-json.js';
+
+/** Why Python code did not succeed. */
+export interface ExecuteFailure {
+  /**
+   * `exception`, `syntax`, `timeout`, `exit`, `signal`, `memory`, `unserializable` or
+   * `output-limit`.
+   */
+  kind: string;
+  message: string;
+  /** Empty or null where Python had no chance to write one. */
+  traceback: string | null;
+}
+
+/** What came of one execution. */
+export interface ExecuteOutcome {
+  success: boolean;
+  value: unknown;
+  stdout: string;
+  stderr: string;
+  error: ExecuteFailure | null;
+  /** Milliseconds that the code ran. */
+  durationMs: number;
+}
+
+/** One execution. */
+export interface ExecuteRequest {
+  /** Absolute path of `ktx-daemon`. */
+  daemonExecutable: string;
+  code: string;
+  /** JSON that the code sees as `upstream`. */
+  upstream?: unknown;
+  /** Milliseconds after which the code is ended. Default: no limit. */
+  timeoutMs?: number | undefined;
+  /** Working directory of the code. Default: this process's. */
+  cwd?: string | undefined;
+  /** `sys.argv[1:]`. Default: none. */
+  args?: string[] | undefined;
+  /** Name in tracebacks. */
+  filename?: string | undefined;
+  /** How the value travels. Default: `json`. */
+  result?: 'json' | 'repr' | undefined;
+  /** Environment of the code. Default: `process.env`. */
+  env?: Record<string, string | undefined> | undefined;
+  /** Ends the code. */
+  signal?: AbortSignal | undefined;
+}
+
+/** The outcome, and the JSON text that it was read from. */
+export interface Executed {
+  outcome: ExecuteOutcome;
+  json: string;
+}
+
+// The daemon enforces the time limit; this is for a daemon that no longer can.
+const TIMEOUT_GRACE_MS = 10_000;
+// From asking the daemon to end its workers to ending it.
+const KILL_AFTER_MS = 2_000;
+const STDERR_KEPT_CHARS = 16_384;
+const BAD_REQUEST_STATUS = 2;
+
+/**
+ * Runs code and returns what came of it, also when the code failed.
+ *
+ * @throws {@link KtxError} `KTX_USAGE` for a request that the daemon refuses, `KTX_ABORTED`, and
+ * `KTX_EXEC_FAILED` or `KTX_EXEC_TIMEOUT` when there is no outcome.
+ */
+export async function execute(request: ExecuteRequest): Promise<Executed> {
+  const { signal, timeoutMs } = request;
+  if (signal?.aborted) throw abortedError(signal, 'The execution');
+  const ended = await runDaemon(request);
+  if (signal?.aborted) throw abortedError(signal, 'The execution');
+  if (ended.overdue) {
+    throw new KtxError(
+      'KTX_EXEC_TIMEOUT',
+      `\`ktx-daemon execute\` gave no answer ${TIMEOUT_GRACE_MS} ms after the time limit of ${timeoutMs} ms`,
+      { details: { kind: 'timeout', stderr: ended.stderr } },
+    );
+  }
+  if (ended.status === BAD_REQUEST_STATUS) {
+    throw new KtxError('KTX_USAGE', ended.stderr.trim() || 'The request was refused');
+  }
+  const outcome = ended.status === 0 ? readOutcome(ended.stdout) : undefined;
+  if (outcome === undefined) {
+    const how = ended.killedBy === null ? `exit status ${ended.status}` : `signal ${ended.killedBy}`;
+    throw new KtxError('KTX_EXEC_FAILED', `\`ktx-daemon execute\` ended with ${how} and no outcome`, {
+      hint: 'Run: ktx runtime install --force',
+      details: { status: ended.status, signal: ended.killedBy, stderr: ended.stderr },
+    });
+  }
+  return { outcome, json: ended.stdout.trimEnd() };
+}
+
+/** The error that an unsuccessful outcome means; its `details` are the failure and the output. */
+export function outcomeError(outcome: ExecuteOutcome): KtxError {
+  const { error, stdout, stderr, durationMs } = outcome;
+  const code = error?.kind === 'timeout' ? 'KTX_EXEC_TIMEOUT' : 'KTX_EXEC_FAILED';
+  return new KtxError(code, error?.message ?? 'Python failed', {
+    details: { ...error, stdout, stderr, durationMs },
+  });
+}
+
+interface Ended {
+  status: number | null;
+  killedBy: NodeJS.Signals | null;
+  stdout: string;
+  stderr: string;
+  overdue: boolean;
+}
+
+function runDaemon(request: ExecuteRequest): Promise<Ended> {
+  const { daemonExecutable, env, signal, timeoutMs } = request;
+  return new Promise((settle, fail) => {
+    const child = spawn(daemonExecutable, ['execute'], {
+      env: env ?? process.env,
+      stdio: ['pipe', 'pipe', 'pipe'],
+      windowsHide: true,
+    });
+    const stdout: Buffer[] = [];
+    let stderr = '';
+    let overdue = false;
+    let killTimer: NodeJS.Timeout | undefined;
+    const end = (): void => {
+      child.kill('SIGTERM');
+      killTimer ??= setTimeout(() => {
+        child.kill('SIGKILL');
+        // A descendant that kept the pipes open must not keep the caller waiting.
+        child.stdout.destroy();
+        child.stderr.destroy();
+      }, KILL_AFTER_MS);
+    };
+    const overdueTimer =
+      timeoutMs === undefined
+        ? undefined
+        : setTimeout(() => {
+            overdue = true;
+            end();
+          }, timeoutMs + TIMEOUT_GRACE_MS);
+    const release = (): void => {
+      clearTimeout(killTimer);
+      clearTimeout(overdueTimer);
+      signal?.removeEventListener('abort', end);
+    };
+    signal?.addEventListener('abort', end, { once: true });
+    child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk));
+    child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
+      stderr = (stderr + chunk).slice(-STDERR_KEPT_CHARS);
+    });
+    // A daemon that ends before it has read everything says why by its status.
+    child.stdin.on('error', () => {});
+    child.stdin.end(requestJson(request));
+    child.once('error', (cause: NodeJS.ErrnoException) => {
+      release();
+      fail(startFailure(daemonExecutable, cause));
+    });
+    child.once('close', (status, killedBy) => {
+      release();
+      settle({ status, killedBy, stdout: Buffer.concat(stdout).toString('utf8'), stderr, overdue });
+    });
+  });
+}
+
+function requestJson(request: ExecuteRequest): string {
+  const { code, upstream, timeoutMs, cwd, args, filename, result } = request;
+  return JSON.stringify({
+    code,
+    upstream,
+    timeout_ms: timeoutMs === undefined ? undefined : Math.ceil(timeoutMs),
+    cwd: cwd === undefined ? undefined : resolve(cwd),
+    args,
+    filename,
+    result,
+  });
+}
+
+function startFailure(daemonExecutable: string, cause: NodeJS.ErrnoException): KtxError {
+  return cause.code === 'ENOENT'
+    ? new KtxError('KTX_RUNTIME_MISSING', `Missing ktx-daemon executable: ${daemonExecutable}`, {
+        hint: 'Run: ktx runtime install --yes',
+        cause,
+      })
+    : new KtxError('KTX_EXEC_FAILED', `Cannot run ${daemonExecutable}: ${cause.message}`, {
+        hint: 'Run: ktx runtime install --force',
+        cause,
+      });
+}
+
+function readOutcome(text: string): ExecuteOutcome | undefined {
+  try {
+    const outcome = parseExact(text);
+    return isRecord(outcome) && typeof outcome['success'] === 'boolean'
+      ? (outcome as unknown as ExecuteOutcome)
+      : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,242 @@
+// The description of every command and flag. Parsing, help and shell completion are made from it,
+// so that none of them can differ from the others.
+import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { KtxError } from './errors.js';
+import { type KtxIo, hasColors } from './io.js';
+import { getKtxCliPackageInfo } from './package-info.js';
+import type { KtxRuntimeArgs } from './runtime-commands.js';
+import type { RuntimeFeature } from './types.js';
+
+/** `ktx exec`. */
+export interface ExecArgs {
+  /** Where the code is: given as text, in a file, or on stdin (`-`). */
+  source: { code: string } | { file: string } | undefined;
+  /** `sys.argv[1:]`. */
+  args: string[];
+  timeoutMs?: number;
+  cwd?: string;
+  json: boolean;
+  yes: boolean;
+  /** `false` for `--no-input`. */
+  input: boolean;
+}
+
+/** What the commands do. */
+export interface Handlers {
+  runtime(args: KtxRuntimeArgs): Promise<void>;
+  exec(args: ExecArgs): Promise<void>;
+  completion(shell: Shell): Promise<void>;
+}
+
+/** Shells that completion exists for. */
+export const SHELLS = ['bash', 'zsh', 'fish', 'powershell'] as const;
+export type Shell = (typeof SHELLS)[number];
+
+const FEATURES: RuntimeFeature[] = ['core', 'local-embeddings'];
+
+export { CommanderError };
+
+/** Describes the program; parsing throws a `CommanderError` instead of ending the process. */
+export function createProgram(argv: string[], io: KtxIo, handlers: Handlers): Command {
+  const { version } = getKtxCliPackageInfo();
+  const program = new Command('ktx')
+    .description('Python inside an npm package: installs a private runtime and runs code in it')
+    .version(version, '-V, --version', 'Print the version')
+    .helpOption('-h, --help', 'Show help')
+    .helpCommand(false)
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => io.stdout.write(text),
+      writeErr: (text) => io.stderr.write(text),
+      getOutHelpWidth: () => io.stdout.columns ?? 80,
+      getErrHelpWidth: () => io.stderr.columns ?? 80,
+      getOutHasColors: () => hasColors(io.stdout),
+      getErrHasColors: () => hasColors(io.stderr),
+    })
+    .showHelpAfterError('Run `ktx --help` to see the commands')
+    .addHelpText(
+      'after',
+      examples([
+        'ktx runtime install',
+        'ktx runtime status --json',
+        "ktx exec -c 'print(6*7)'",
+        'ktx exec script.py --timeout 10 -- first second',
+      ]),
+    );
+  addRuntime(program, version, handlers);
+  addExec(program, argv, handlers);
+  program
+    .command('completion')
+    .description('Print a completion script for a shell')
+    .addArgument(new Argument('<shell>', 'Shell to complete in').choices(SHELLS))
+    .addHelpText(
+      'after',
+      examples([
+        'source <(ktx completion bash)',
+        'source <(ktx completion zsh)',
+        'ktx completion fish | source',
+        'ktx completion powershell | Out-String | Invoke-Expression',
+      ]),
+    )
+    .action((shell: Shell) => handlers.completion(shell));
+  return program;
+}
+
+function addRuntime(program: Command, cliVersion: string, handlers: Handlers): void {
+  const runtime = program
+    .command('runtime')
+    .description('Install and look after the Python runtime of this version')
+    .addHelpText('after', examples(['ktx runtime install', 'ktx runtime doctor']));
+  runtime
+    .command('install')
+    .description('Install the runtime, or say that it is ready')
+    .addOption(
+      new Option('--feature <feature>', 'What to install').choices(FEATURES).default('core'),
+    )
+    .option('--force', 'Build a new environment although the present one is ready', false)
+    .addOption(yesOption())
+    .addOption(noInputOption())
+    .option('--json', 'Print the result as JSON')
+    .addHelpText(
+      'after',
+      examples(['ktx runtime install', 'ktx runtime install --feature local-embeddings --yes']),
+    )
+    .action((_options, command: Command) => {
+      const { feature, force } = command.opts<{ feature: RuntimeFeature; force: boolean }>();
+      return handlers.runtime({
+        command: 'install',
+        cliVersion,
+        feature,
+        force,
+        ...given(command, 'yes', 'input', 'json'),
+      });
+    });
+  for (const [name, description] of [
+    ['status', 'Say whether the runtime is ready and where it is'],
+    ['doctor', 'Check uv, the bundled wheel and the runtime, and say what repairs them'],
+  ] as const) {
+    runtime
+      .command(name)
+      .description(description)
+      .option('--json', 'Print the same as JSON', false)
+      .addHelpText('after', examples([`ktx runtime ${name}`, `ktx runtime ${name} --json`]))
+      .action(({ json }: { json: boolean }) =>
+        handlers.runtime({ command: name, cliVersion, json }),
+      );
+  }
+  runtime
+    .command('prune')
+    .description('Remove the runtimes of other versions that nothing uses')
+    .option('--dry-run', 'List what would be removed', false)
+    .addOption(yesOption('Remove without asking').default(false))
+    .addOption(noInputOption())
+    .addHelpText('after', examples(['ktx runtime prune --dry-run', 'ktx runtime prune --yes']))
+    .action((_options, command: Command) => {
+      const { dryRun, yes } = command.opts<{ dryRun: boolean; yes: boolean }>();
+      return handlers.runtime({
+        command: 'prune',
+        cliVersion,
+        dryRun,
+        yes,
+        ...given(command, 'input'),
+      });
+    });
+}
+
+function addExec(program: Command, argv: string[], handlers: Handlers): void {
+  program
+    .command('exec')
+    .description('Run Python code in the runtime')
+    .usage('[options] [-c CODE | FILE | -] [-- args...]')
+    .argument('[file]', 'File with the code; `-` or nothing reads it from stdin')
+    .argument('[args...]', 'After `--`: what the code finds in sys.argv[1:]')
+    .option('-c, --code <code>', 'The code itself')
+    .addOption(
+      new Option('--timeout <seconds>', 'End the code after this time').argParser(parseSeconds),
+    )
+    .option('--cwd <dir>', 'Working directory of the code')
+    .option('--json', 'Print { success, value, stdout, stderr, error, durationMs }', false)
+    .addOption(yesOption('Install the runtime without asking if it is missing').default(false))
+    .addOption(noInputOption())
+    .addHelpText(
+      'after',
+      examples([
+        "ktx exec -c 'print(6*7)'",
+        'ktx exec script.py -- first second',
+        'echo "sum(range(10))" | ktx exec --json',
+      ]) + '\nExit code: 0 done, 1 Python failed, 2 wrong usage, 124 timed out\n',
+    )
+    .action((_file, _args, _options, command: Command) => {
+      const { code, timeout, cwd, json, yes, input } = command.opts<{
+        code?: string;
+        timeout?: number;
+        cwd?: string;
+        json: boolean;
+        yes: boolean;
+        input: boolean;
+      }>();
+      const { operands, args } = splitOperands(command.args, argv);
+      return handlers.exec({
+        source: sourceOf(code, operands),
+        args,
+        json,
+        yes,
+        input,
+        ...(timeout === undefined ? {} : { timeoutMs: timeout * 1000 }),
+        ...(cwd === undefined ? {} : { cwd }),
+      });
+    });
+}
+
+// Commander removes `--` from the operands, and what follows it belongs to the code.
+function splitOperands(all: string[], argv: string[]): { operands: string[]; args: string[] } {
+  const dashes = argv.indexOf('--');
+  const count = dashes === -1 ? 0 : Math.min(argv.length - dashes - 1, all.length);
+  const first = all.length - count;
+  return { operands: all.slice(0, first), args: all.slice(first) };
+}
+
+function sourceOf(code: string | undefined, operands: string[]): ExecArgs['source'] {
+  const [file, extra] = operands;
+  if (extra !== undefined || (code !== undefined && file !== undefined)) {
+    throw new KtxError('KTX_USAGE', 'Give one source of code: -c CODE, FILE or -', {
+      hint: 'Put arguments for the code behind two dashes: ktx exec FILE -- args',
+    });
+  }
+  if (code !== undefined) return { code };
+  return file === undefined ? undefined : { file };
+}
+
+// Beyond this Node's timers fire at once.
+const LONGEST_TIMEOUT_SECONDS = 2_000_000;
+
+function parseSeconds(text: string): number {
+  const seconds = text.trim() === '' ? Number.NaN : Number(text);
+  if (!(seconds > 0 && seconds <= LONGEST_TIMEOUT_SECONDS)) {
+    throw new InvalidArgumentError(
+      `It is a number of seconds above 0 and up to ${LONGEST_TIMEOUT_SECONDS}.`,
+    );
+  }
+  return seconds;
+}
+
+function yesOption(description = 'Go ahead without asking'): Option {
+  return new Option('--yes', description).conflicts('input');
+}
+
+function noInputOption(): Option {
+  return new Option('--no-input', 'Never ask; stop where an answer is needed');
+}
+
+// Flags that were not given leave no key behind.
+function given(command: Command, ...keys: string[]): Record<string, boolean> {
+  return Object.fromEntries(
+    keys
+      .filter((key) => command.getOptionValueSource(key) === 'cli')
+      .map((key) => [key, command.getOptionValue(key) as boolean]),
+  );
+}
+
+function examples(lines: string[]): string {
+  return `\nExamples:\n${lines.map((line) => `  ${line}`).join('\n')}\n`;
+}

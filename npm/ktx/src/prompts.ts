@@ -1,0 +1,17 @@
+// Every question that the commands ask. They go to stderr, so that stdout stays data.
+import type { Writable } from 'node:stream';
+import { confirm, isCancel } from '@clack/prompts';
+import { KtxError } from './errors.js';
+import type { KtxIo } from './io.js';
+import type { RuntimeStatus } from './types.js';
+
+/** Asks whether to install the runtime now. */
+export async function confirmInstall(found: RuntimeStatus, io: KtxIo): Promise<boolean> {
+  const answer = await confirm({
+    message: `The Python runtime is ${found.kind}. Install it now?`,
+    input: io.stdin as NonNullable<Parameters<typeof confirm>[0]['input']>,
+    output: io.stderr as unknown as Writable,
+  });
+  if (isCancel(answer)) throw new KtxError('KTX_ABORTED', 'Cancelled');
+  return answer;
+}

@@ -1,0 +1,106 @@
+// The class that a person would want to write against: a runtime that is there, and Python in it.
+import type { ExecuteOutcome } from './execute.js';
+import { getKtxCliPackageInfo } from './package-info.js';
+import { installManagedPythonRuntime } from './runtime-api.js';
+import type {
+  InstallOptions,
+  InstallResult,
+  RuntimeFeature,
+  RuntimeLayout,
+  RuntimeManifest,
+} from './types.js';
+
+/** Options of {@link PythonRuntime.ensure}. */
+export interface EnsureOptions extends Omit<InstallOptions, 'cliVersion' | 'features'> {
+  /** Version whose runtime is meant. Default: this package's. */
+  cliVersion?: string | undefined;
+  /** Features that must be there. Default: `['core']`. */
+  features?: RuntimeFeature[] | undefined;
+}
+
+/** Options of {@link PythonRuntime.execute}. */
+export interface ExecuteOptions {
+  /** Milliseconds after which the code is ended. Default: no limit. */
+  timeoutMs?: number | undefined;
+  /** Ends the code. */
+  signal?: AbortSignal | undefined;
+  /** Working directory of the code. Default: this process's. */
+  cwd?: string | undefined;
+  /** `sys.argv[1:]`. Default: none. */
+  args?: string[] | undefined;
+  /** JSON that the code sees as `upstream`. */
+  upstream?: unknown;
+}
+
+/** What code that succeeded left behind. */
+export interface ExecuteResult {
+  /**
+   * `_result` if the code set it, else the value of the last expression, else `null`. An integer
+   * beyond ±(2^53 - 1) is a `bigint`.
+   */
+  value: unknown;
+  stdout: string;
+  stderr: string;
+  /** Milliseconds that the code ran. */
+  durationMs: number;
+}
+
+/**
+ * An installed Python runtime.
+ *
+ * @example
+ * const runtime = await PythonRuntime.ensure();
+ * const { value } = await runtime.execute('sum(range(10))', { timeoutMs: 1000 });
+ */
+export class PythonRuntime {
+  /** Whether {@link ensure} found the runtime `ready` or `installed` it. */
+  readonly status: 'ready' | 'installed';
+  /** Where the runtime is. */
+  readonly layout: RuntimeLayout;
+  /** What is installed. */
+  readonly manifest: RuntimeManifest;
+  readonly #env: Record<string, string | undefined> | undefined;
+
+  private constructor(installed: InstallResult, env: EnsureOptions['env']) {
+    this.status = installed.status;
+    this.layout = installed.layout;
+    this.manifest = installed.manifest;
+    this.#env = env;
+  }
+
+  /**
+   * Returns the runtime, and installs it first where it is missing or broken.
+   *
+   * @throws {@link KtxError} with the code of what failed; `KTX_ABORTED` when `signal` ended it.
+   */
+  static async ensure(options: EnsureOptions = {}): Promise<PythonRuntime> {
+    const installed = await installManagedPythonRuntime({
+      ...options,
+      cliVersion: options.cliVersion ?? getKtxCliPackageInfo().version,
+      features: options.features ?? ['core'],
+    });
+    return new PythonRuntime(installed, options.env);
+  }
+
+  /**
+   * Runs code in a Python process of its own. This isolates failures; it is no sandbox.
+   *
+   * @throws {@link KtxError} `KTX_EXEC_FAILED` and `KTX_EXEC_TIMEOUT`, whose `details` are the
+   * failure (`kind`, `message`, `traceback`) and the output so far; `KTX_USAGE`; `KTX_ABORTED`.
+   */
+  async execute(code: string, options: ExecuteOptions = {}): Promise<ExecuteResult> {
+    const { execute, outcomeError } = await import('./execute.js');
+    const { outcome } = await execute({
+      ...options,
+      code,
+      daemonExecutable: this.manifest.python.daemonExecutable,
+      env: this.#env,
+    });
+    if (!outcome.success) throw outcomeError(outcome);
+    return resultOf(outcome);
+  }
+}
+
+function resultOf({ value, stdout, stderr, durationMs }: ExecuteOutcome): ExecuteResult {
+  return { value, stdout, stderr, durationMs };
+}
