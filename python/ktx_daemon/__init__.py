@@ -1,0 +1,1 @@
+"""What the `ktx-daemon` supervisor runs inside a Python environment."""

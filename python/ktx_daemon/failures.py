@@ -1,0 +1,31 @@
+"""What went wrong in a call, in words: imported only when something did.
+
+`traceback` costs as much to import as all the rest of a worker.
+"""
+
+from __future__ import annotations
+
+import linecache
+import traceback
+from types import TracebackType
+
+
+def show_source(text: str, filename: str) -> None:
+    """Let tracebacks quote the text that ran, whatever the file holds by now."""
+    lines = text.removeprefix("\ufeff").splitlines(keepends=True)
+    linecache.cache[filename] = (len(text), None, lines, filename)
+
+
+def render_syntax(error: BaseException) -> str:
+    """Return what Python prints for a text that does not compile."""
+    return "".join(traceback.format_exception(type(error), error, None))
+
+
+def render(error: BaseException, frames: TracebackType | None) -> str:
+    """Return what Python prints for `error`, beginning at `frames`."""
+    return "".join(traceback.format_exception(type(error), error, frames))
+
+
+def summarize(error: BaseException) -> str:
+    """Return the line that Python prints last: type and message."""
+    return "".join(traceback.format_exception_only(type(error), error)).rstrip("\n").split("\n")[-1]
