@@ -286,6 +286,55 @@ pub fn untrusted(path: &Path) -> io::Result<Option<Unsafe>> {
     Ok((!link.is_dir() && !fs::metadata(path)?.is_dir()).then_some(Unsafe::NotADirectory))
 }
 
+/// Whether a file system is mounted on `path` or on a directory below it.
+/// What is there belongs to somebody else.
+pub fn contains_mount_point(path: &Path) -> io::Result<bool> {
+    #[cfg(unix)]
+    {
+        let parent = mount_of(path.parent().unwrap_or(path))?;
+        differs_below(path, parent)
+    }
+    #[cfg(windows)]
+    {
+        // A mounted folder is a reparse point, as a symbolic link is, and is
+        // not descended into when a directory is removed.
+        let _ = path;
+        Ok(false)
+    }
+}
+
+#[cfg(unix)]
+fn differs_below(directory: &Path, mount: (u64, u64)) -> io::Result<bool> {
+    if mount_of(directory)? != mount {
+        return Ok(true);
+    }
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() && differs_below(&entry.path(), mount)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The device and, where the system tells, the mount that `path` is on: a
+/// bind mount of the same device differs in the mount only.
+#[cfg(unix)]
+fn mount_of(path: &Path) -> io::Result<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    let device = fs::symlink_metadata(path)?.dev();
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+        // Linux before 5.8 leaves the field at zero, for every path alike.
+        let status = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::MNT_ID)
+            .map_err(|source| with_path(&source.into(), path))?;
+        Ok((device, status.stx_mnt_id))
+    }
+    #[cfg(not(target_os = "linux"))]
+    Ok((device, 0))
+}
+
 /// Whether an error says that the device, the quota or the inodes are used up.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ktx_os::code::Code;
 use reqwest::Url;
 
 /// The source of an error that comes from a library.
@@ -280,9 +281,9 @@ impl BootstrapError {
     /// The stable code: `KTX_UV_NETWORK` when no answer came, `KTX_UV_RESPONSE`
     /// when one came that is of no use, `KTX_UV_CHECKSUM` when the bytes are
     /// others than the pinned ones.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
-            Self::NoPin { .. } => "KTX_UV_MISSING",
+            Self::NoPin { .. } => Code::UvMissing,
             Self::Setting { .. }
             | Self::Dns { .. }
             | Self::Connect { .. }
@@ -293,17 +294,17 @@ impl BootstrapError {
             | Self::Timeout { .. }
             | Self::Stalled { .. }
             | Self::Truncated { .. }
-            | Self::Client { .. } => "KTX_UV_NETWORK",
+            | Self::Client { .. } => Code::UvNetwork,
             Self::TooManyRedirects { .. }
             | Self::UnsafeRedirect { .. }
             | Self::Status { .. }
             | Self::NotAnIndex { .. }
             | Self::NotAWheel { .. }
             | Self::FileNotListed { .. }
-            | Self::TooLarge { .. } => "KTX_UV_RESPONSE",
-            Self::Size { .. } | Self::Checksum { .. } | Self::Archive { .. } => "KTX_UV_CHECKSUM",
-            Self::DiskFull { .. } => "KTX_DISK_FULL",
-            Self::Io { .. } => "KTX_IO",
+            | Self::TooLarge { .. } => Code::UvResponse,
+            Self::Size { .. } | Self::Checksum { .. } | Self::Archive { .. } => Code::UvChecksum,
+            Self::DiskFull { .. } => Code::DiskFull,
+            Self::Io { .. } => Code::Io,
         }
     }
 

@@ -1,0 +1,187 @@
+//! Why an environment is not as it should be.
+
+use std::io;
+use std::path::PathBuf;
+
+use ktx_os::code::Code;
+use ktx_os::command::CommandError;
+use ktx_os::files;
+
+use crate::bootstrap::BootstrapError;
+use crate::uv::HOST_PLATFORM;
+use crate::venv::reason;
+
+/// Why an environment could not be looked at or made.
+#[derive(Debug, thiserror::Error)]
+pub enum EnvError {
+    /// There is no preset of that name.
+    #[error("Unknown preset `{id}`{}", required_by.as_ref().map(|by| format!(", required by `{by}`")).unwrap_or_default())]
+    UnknownPreset {
+        /// The name.
+        id: String,
+        /// The preset that requires it, if none asked for it by name.
+        required_by: Option<String>,
+    },
+    /// Presets require each other in a circle.
+    #[error("Presets require each other in a circle: {}", path.join(" → "))]
+    PresetCycle {
+        /// The members, beginning and ending with the same one.
+        path: Vec<String>,
+    },
+    /// A preset was applied and does not hold.
+    #[error("`{id}` was applied and still does not hold: {detail}")]
+    NotApplied {
+        /// The preset.
+        id: String,
+        /// What its check saw.
+        detail: String,
+    },
+    /// There is no uv, and none may be fetched.
+    #[error("uv is required to install the KTX Python runtime and was not found")]
+    NoUv,
+    /// uv could not be fetched.
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+    /// The uv that `KTX_UV` names does not work.
+    #[error(
+        "The uv that KTX_UV names does not run: `{program}` ({})",
+        reason(source)
+    )]
+    ChosenUv {
+        /// Its path.
+        program: String,
+        /// What happened.
+        source: CommandError,
+    },
+    /// The kept uv has the right bytes and does not run.
+    #[error("The kept uv does not run: `{}` ({})", path.display(), reason(source))]
+    KeptUv {
+        /// Its path.
+        path: PathBuf,
+        /// What happened.
+        source: CommandError,
+    },
+    /// `requiresPython` is not a version specifier.
+    #[error("`{range}` is not a range of Python versions: {reason}")]
+    PythonRange {
+        /// What it is.
+        range: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is no interpreter, and uv could not install one.
+    #[error(
+        "No Python {range} was found, and uv could not install one ({})",
+        reason(source)
+    )]
+    NoPython {
+        /// The versions that will do.
+        range: String,
+        /// What happened.
+        source: CommandError,
+    },
+    /// A command that makes the environment failed.
+    #[error("Cannot make the {preset}: {}", reason(source))]
+    Command {
+        /// The preset.
+        preset: &'static str,
+        /// What happened.
+        source: CommandError,
+    },
+    /// The environment was made and does not work.
+    #[error("The installed environment does not work: {detail}")]
+    Probe {
+        /// What was seen.
+        detail: String,
+    },
+    /// The system refused.
+    #[error("Cannot write `{}`: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The caller gave up.
+    #[error("Cancelled")]
+    Cancelled,
+}
+
+impl EnvError {
+    pub(crate) fn command(preset: &'static str, source: CommandError) -> Self {
+        match source {
+            CommandError::Cancelled { .. } => Self::Cancelled,
+            source => Self::Command { preset, source },
+        }
+    }
+
+    /// The stable code.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::UnknownPreset { .. } | Self::PresetCycle { .. } => Code::Usage,
+            Self::NoUv => Code::UvMissing,
+            Self::Bootstrap(error) => error.code(),
+            Self::ChosenUv { .. } | Self::KeptUv { .. } => Code::UvBroken,
+            Self::PythonRange { .. } => Code::AssetManifest,
+            Self::NoPython { .. } => Code::PythonMissing,
+            Self::Command { source, .. } if says_full(source) => Code::DiskFull,
+            Self::Command { .. } | Self::NotApplied { .. } => Code::InstallFailed,
+            Self::Probe { .. } => Code::ProbeFailed,
+            Self::Io { source, .. } if files::is_full(source) => Code::DiskFull,
+            Self::Io { .. } => Code::Io,
+            Self::Cancelled => Code::Aborted,
+        }
+    }
+
+    /// What mends it.
+    pub fn hints(&self) -> Vec<String> {
+        let retry = || vec!["Run: ktx runtime install --yes".to_owned()];
+        match self {
+            Self::UnknownPreset { .. } | Self::PresetCycle { .. } | Self::Cancelled => Vec::new(),
+            Self::NoUv => vec![
+                "Install uv, make sure it is on PATH, and run: ktx runtime install --yes"
+                    .to_owned(),
+                "Let ktx fetch uv by unsetting KTX_UV_BOOTSTRAP: `unset KTX_UV_BOOTSTRAP`"
+                    .to_owned(),
+            ],
+            Self::Bootstrap(error) => error.hints(),
+            Self::ChosenUv { .. } => {
+                vec!["Set KTX_UV to a uv that runs, or unset it: `unset KTX_UV`".to_owned()]
+            }
+            Self::KeptUv { .. } => vec![format!(
+                "Choose a runtime root on a file system that allows programs to run on {HOST_PLATFORM}: `export KTX_RUNTIME_ROOT=/path/to/runtime`"
+            )],
+            Self::NoPython { range, .. } => vec![format!(
+                "Install Python {range} from your system's packages or https://www.python.org/downloads/, and run: ktx runtime install --yes"
+            )],
+            Self::PythonRange { .. } => {
+                vec![
+                    "Reinstall the package that carries the runtime: `npm install --force`"
+                        .to_owned(),
+                ]
+            }
+            Self::Command { source, .. } if says_full(source) => {
+                vec!["Make room, or choose another place: `export KTX_RUNTIME_ROOT=/path/with/space`".to_owned()]
+            }
+            Self::Command { .. }
+            | Self::NotApplied { .. }
+            | Self::Probe { .. }
+            | Self::Io { .. } => retry(),
+        }
+    }
+}
+
+/// Whether a command failed because the disk is full; only its words tell.
+fn says_full(error: &CommandError) -> bool {
+    error.output().is_some_and(|output| {
+        [
+            "No space left on device",
+            "Disk quota exceeded",
+            "os error 28)",
+            "os error 122)",
+            "os error 112)",
+        ]
+        .iter()
+        .any(|words| output.stderr.contains(words))
+    })
+}

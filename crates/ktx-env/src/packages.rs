@@ -1,0 +1,121 @@
+//! The packages of an environment: installed by uv, and compared with what
+//! the environment's own records say.
+
+use std::io;
+use std::path::Path;
+
+use async_trait::async_trait;
+use ktx_os::command::{CommandError, Output};
+
+use crate::context::{Context, Packages};
+use crate::error::EnvError;
+use crate::interpreter::uv;
+use crate::preset::{ApplyReport, CheckReport, PresetId, PresetProvider, PresetStatus};
+use crate::records::{self, Fault};
+use crate::venv::{VENV, exists};
+
+/// The name of the preset.
+pub const PACKAGES: PresetId = "packages";
+
+/// What is installed is what was asked for, file by file.
+pub struct PackagesPreset;
+
+#[async_trait]
+impl PresetProvider for PackagesPreset {
+    fn id(&self) -> PresetId {
+        PACKAGES
+    }
+
+    fn requires(&self) -> &'static [PresetId] {
+        &[VENV]
+    }
+
+    async fn check(&self, context: &Context<'_>) -> Result<CheckReport, EnvError> {
+        if context.facts(|facts| facts.believed.contains(PACKAGES)) {
+            return Ok(CheckReport::healthy("installed"));
+        }
+        for (name, path) in &context.specification.executables {
+            if !exists(path) {
+                return Ok(CheckReport::new(
+                    PresetStatus::Missing,
+                    format!("Missing {name} executable: {}", path.display()),
+                ));
+            }
+        }
+        let specification = context.specification.clone();
+        if specification.is_believed() {
+            return Ok(CheckReport::healthy("installed"));
+        }
+        // Thousands of small files are looked at: not on a thread that
+        // others wait for.
+        let checked = tokio::task::spawn_blocking(move || {
+            let installed = records::read(&specification.directory)?;
+            match (&specification.evidence, &specification.packages) {
+                (Some(evidence), _) => records::compare(&installed, &evidence.packages)?,
+                (None, Packages::Locked { allowed, .. }) => records::allow(&installed, allowed)?,
+                (None, Packages::Resolved { .. }) => {}
+            }
+            Ok(installed.len())
+        });
+        match checked.await {
+            Ok(Ok(count)) => Ok(CheckReport::healthy(format!("{count} packages"))),
+            Ok(Err(fault)) => Ok(CheckReport::new(status(&fault), fault.to_string())),
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+
+    async fn apply(&self, context: &Context<'_>) -> Result<ApplyReport, EnvError> {
+        let uv = uv(context)?;
+        let file = context.specification.workspace.join("requirements.txt");
+        let failed = |source| EnvError::command(PACKAGES, source);
+        match &context.specification.packages {
+            Packages::Resolved { .. } => {
+                run(context, &uv.install(context, &file, false))
+                    .await
+                    .map_err(failed)?;
+            }
+            Packages::Locked { requirements, .. } => {
+                write(&file, requirements)?;
+                match run(context, &uv.install(context, &file, true)).await {
+                    Ok(_) => {}
+                    Err(error @ CommandError::Cancelled { .. }) => return Err(failed(error)),
+                    Err(_) => {
+                        run(context, &uv.install(context, &file, false))
+                            .await
+                            .map_err(failed)?;
+                    }
+                }
+            }
+        }
+        if context.specification.is_believed() {
+            context.facts(|facts| facts.believed.insert(PACKAGES));
+        }
+        Ok(ApplyReport {
+            detail: "Installed the packages".to_owned(),
+        })
+    }
+}
+
+async fn run(
+    context: &Context<'_>,
+    command: &ktx_os::command::Command,
+) -> Result<Output, CommandError> {
+    context.run(PACKAGES, command).await
+}
+
+fn write(path: &Path, contents: &str) -> Result<(), EnvError> {
+    fs_err::write(path, contents).map_err(|source: io::Error| EnvError::Io {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn status(fault: &Fault) -> PresetStatus {
+    match fault {
+        Fault::None { .. } => PresetStatus::Missing,
+        Fault::Version { .. } | Fault::NotAllowed { .. } => PresetStatus::Drifted,
+        Fault::File { .. } | Fault::Package { .. } | Fault::Unreadable { .. } => {
+            PresetStatus::Broken
+        }
+    }
+}

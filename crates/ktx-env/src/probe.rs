@@ -1,0 +1,121 @@
+//! The probe: the finished environment is executed before anybody is told
+//! that it is ready.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ktx_os::command::CommandError;
+use serde::Deserialize;
+
+use crate::context::Context;
+use crate::error::EnvError;
+use crate::evidence::Evidence;
+use crate::packages::PACKAGES;
+use crate::preset::{ApplyReport, CheckReport, PresetId, PresetProvider, PresetStatus};
+use crate::records;
+use crate::venv::reason;
+
+/// The name of the preset.
+pub const PROBE: PresetId = "probe";
+
+/// How long all imports together may take, the first time and cold.
+const IMPORT_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// Imports the modules named as arguments, then prints as JSON what the
+/// interpreter is and which files it cannot run without.
+const SCRIPT: &str = "\
+import importlib, json, os, sys, sysconfig
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+library = os.path.join(sysconfig.get_config_var('LIBDIR') or '', sysconfig.get_config_var('INSTSONAME') or '')
+files = [sys._base_executable, sys.executable, os.__file__, library, os.path.join(sys.prefix, 'pyvenv.cfg')]
+print(json.dumps({'version': '%d.%d.%d' % sys.version_info[:3], 'files': [f for f in files if os.path.isfile(f)]}))
+";
+
+/// The interpreter imports what it must, and the executables answer.
+pub struct ProbePreset;
+
+#[derive(Deserialize)]
+struct Answer {
+    version: String,
+    files: Vec<PathBuf>,
+}
+
+#[async_trait]
+impl PresetProvider for ProbePreset {
+    fn id(&self) -> PresetId {
+        PROBE
+    }
+
+    fn requires(&self) -> &'static [PresetId] {
+        &[PACKAGES]
+    }
+
+    async fn check(&self, context: &Context<'_>) -> Result<CheckReport, EnvError> {
+        let specification = context.specification;
+        if specification.imports.is_empty() {
+            return Ok(CheckReport::healthy("nothing to probe"));
+        }
+        let python = specification.python.to_string_lossy();
+        let mut arguments: Vec<String> = ["-I", "-c", SCRIPT].map(str::to_owned).into();
+        arguments.extend(specification.imports.iter().cloned());
+        let import = context.command(&python, arguments, BTreeMap::new(), IMPORT_TIMEOUT);
+        let (imported, answered) =
+            tokio::join!(context.run(PROBE, &import), ask_executables(context));
+        let broken = |what: &str, error: CommandError| match error {
+            CommandError::Cancelled { .. } => Err(EnvError::Cancelled),
+            error => Ok(CheckReport::new(
+                PresetStatus::Broken,
+                format!("{what}: {}", reason(&error)),
+            )),
+        };
+        let output = match imported {
+            Ok(output) => output,
+            Err(error) => {
+                return broken("The installed Python does not import its packages", error);
+            }
+        };
+        if let Err((name, error)) = answered {
+            return broken(&format!("The installed {name} does not run"), error);
+        }
+        let Ok(answer) = serde_json::from_str::<Answer>(output.stdout.trim()) else {
+            return Ok(CheckReport::new(
+                PresetStatus::Broken,
+                "The installed Python did not say what it is",
+            ));
+        };
+        let packages = match records::read(&specification.directory) {
+            Ok(packages) => packages,
+            Err(fault) => return Ok(CheckReport::new(PresetStatus::Broken, fault.to_string())),
+        };
+        let detail = format!("Python {} with {} packages", answer.version, packages.len());
+        let evidence = Evidence::observe(answer.version, packages, &answer.files)
+            .map_err(|(path, source)| EnvError::Io { path, source })?;
+        context.facts(|facts| facts.evidence = Some(evidence));
+        Ok(CheckReport::healthy(detail))
+    }
+
+    /// An environment that does not work is not repaired in place.
+    async fn apply(&self, context: &Context<'_>) -> Result<ApplyReport, EnvError> {
+        let CheckReport { detail, .. } = self.check(context).await?;
+        Err(EnvError::Probe { detail })
+    }
+}
+
+async fn ask_executables(context: &Context<'_>) -> Result<(), (String, CommandError)> {
+    for (name, path) in &context.specification.executables {
+        let command = context.command(
+            &path.to_string_lossy(),
+            vec!["--version".to_owned()],
+            BTreeMap::new(),
+            crate::interpreter::START_TIMEOUT,
+        );
+        context
+            .run(PROBE, &command)
+            .await
+            .map_err(|error| (name.clone(), error))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! The runtime manifest: written last, so that its presence and validity mean
+//! that the runtime is ready.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ktx_asset::{AssetManifest, Feature};
+use ktx_env::Evidence;
+use ktx_os::files::{ReadError, write_atomically};
+use ktx_os::json::{self, JsonError};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The version of the format that is read and written.
+const SCHEMA_VERSION: u64 = 1;
+
+/// What is installed, and where.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RuntimeManifest {
+    /// Always 1.
+    pub schema_version: u64,
+    /// The version of ktx that installed it.
+    pub cli_version: String,
+    /// When, in UTC (ISO 8601).
+    pub installed_at: String,
+    /// The asset that it was installed from.
+    pub asset: AssetManifest,
+    /// What is installed, in order.
+    pub features: Vec<Feature>,
+    /// The live environment's executables.
+    pub python: PythonPaths,
+    /// The log of the installation.
+    pub install_log: PathBuf,
+    /// What was seen when the environment was verified; absent if the asset
+    /// says nothing that could be looked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
+    /// Keys that this version does not know, kept as they are.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// The executables of an environment, as absolute paths.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PythonPaths {
+    /// The interpreter.
+    pub executable: PathBuf,
+    /// `ktx-daemon`.
+    pub daemon_executable: PathBuf,
+}
+
+/// What a look at a runtime manifest found.
+#[derive(Debug)]
+pub(crate) enum Receipt {
+    /// There is none.
+    Absent,
+    /// One in a newer format.
+    Newer { detail: String },
+    /// It cannot be read or is not valid.
+    Invalid { detail: String },
+    /// A valid one.
+    Valid(Box<RuntimeManifest>),
+}
+
+impl RuntimeManifest {
+    /// A manifest of the format that is written.
+    pub(crate) fn new(
+        cli_version: &str,
+        asset: &AssetManifest,
+        features: Vec<Feature>,
+        python: PythonPaths,
+        install_log: &Path,
+        evidence: Option<Evidence>,
+    ) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            cli_version: cli_version.to_owned(),
+            installed_at: jiff::Timestamp::now()
+                .strftime("%Y-%m-%dT%H:%M:%S.%3fZ")
+                .to_string(),
+            asset: asset.clone(),
+            features,
+            python,
+            install_log: install_log.to_owned(),
+            evidence,
+            other: Map::new(),
+        }
+    }
+
+    /// Writes the manifest, whole or not at all.
+    pub(crate) fn publish(&self, path: &Path) -> io::Result<()> {
+        let mut text = serde_json::to_string_pretty(self).map_err(io::Error::other)?;
+        text.push('\n');
+        write_atomically(path, text.as_bytes())
+    }
+
+    /// Whether every one of `features` is installed.
+    pub(crate) fn has(&self, features: &[Feature]) -> bool {
+        features
+            .iter()
+            .all(|feature| self.features.contains(feature))
+    }
+}
+
+/// Reads the manifest at `path`.
+pub(crate) fn read(path: &Path) -> Receipt {
+    match json::read::<RuntimeManifest>(path, SCHEMA_VERSION) {
+        Ok(manifest) if manifest.features.is_empty() => Receipt::Invalid {
+            detail: format!(
+                "Runtime manifest is invalid: `{}` lists no features",
+                path.display()
+            ),
+        },
+        Ok(manifest) => Receipt::Valid(Box::new(manifest)),
+        Err(JsonError::Read(ReadError::Absent { .. })) => Receipt::Absent,
+        Err(JsonError::Schema { actual, .. }) if actual.as_u64() > Some(SCHEMA_VERSION) => {
+            Receipt::Newer {
+                detail: format!(
+                    "Runtime manifest was written by a newer ktx (schema {actual}): {}",
+                    path.display()
+                ),
+            }
+        }
+        Err(JsonError::Read(error @ ReadError::Unreadable { .. })) => Receipt::Invalid {
+            detail: match std::error::Error::source(&error) {
+                Some(source) => format!("{error}: {source}"),
+                None => error.to_string(),
+            },
+        },
+        Err(error) => Receipt::Invalid {
+            detail: format!("Runtime manifest is invalid: {error}"),
+        },
+    }
+}

@@ -1,0 +1,129 @@
+//! Prune: runtimes of other versions go, unless somebody uses them.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use ktx_os::{files, lock};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::environments::in_use;
+use crate::error::RuntimeError;
+use crate::layout::{is_version, lock_path, manifest_path};
+
+/// What became of the runtimes under a root, each list in alphabetical order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pruned {
+    /// The root.
+    pub runtime_root: PathBuf,
+    /// Runtimes of other versions that nobody uses.
+    pub stale: Vec<PathBuf>,
+    /// The current version's runtime, and those that are in use or hold a
+    /// mounted file system.
+    pub kept: Vec<PathBuf>,
+    /// What was removed: what is stale, or nothing in a dry run.
+    pub removed: Vec<PathBuf>,
+}
+
+/// Removes the runtimes under `runtime_root` that are not `cli_version`'s and
+/// that nobody uses; with `dry_run`, only says which those are.
+///
+/// What is not a real directory named after a version is never touched.
+/// Needs no free space.
+pub async fn prune(
+    cli_version: &str,
+    runtime_root: &Path,
+    dry_run: bool,
+) -> Result<Pruned, RuntimeError> {
+    let mut pruned = Pruned {
+        runtime_root: runtime_root.to_owned(),
+        stale: Vec::new(),
+        kept: Vec::new(),
+        removed: Vec::new(),
+    };
+    match files::untrusted(runtime_root) {
+        Ok(Some(reason)) => {
+            return Err(RuntimeError::Unsafe {
+                path: runtime_root.to_owned(),
+                reason,
+            });
+        }
+        Ok(None) if !runtime_root.is_dir() => return Ok(pruned),
+        Ok(None) => {}
+        Err(source) => {
+            return Err(RuntimeError::Io {
+                path: runtime_root.to_owned(),
+                source,
+            });
+        }
+    }
+    let _lock = if dry_run {
+        None
+    } else {
+        let never = CancellationToken::new();
+        Some(
+            lock::acquire(
+                &lock_path(runtime_root),
+                runtime_root,
+                "prune",
+                &never,
+                |_| {},
+            )
+            .await?,
+        )
+    };
+    for version_dir in versions(runtime_root)? {
+        let failed = |source| RuntimeError::Io {
+            path: version_dir.clone(),
+            source,
+        };
+        let is_current = version_dir
+            .file_name()
+            .is_some_and(|name| name == cli_version);
+        if is_current
+            || in_use(&version_dir).map_err(failed)?
+            || files::contains_mount_point(&version_dir).map_err(failed)?
+        {
+            pruned.kept.push(version_dir);
+        } else {
+            pruned.stale.push(version_dir);
+        }
+    }
+    if !dry_run {
+        for version_dir in &pruned.stale {
+            remove(version_dir).map_err(RuntimeError::writing(version_dir))?;
+            pruned.removed.push(version_dir.clone());
+        }
+    }
+    Ok(pruned)
+}
+
+/// The directories of runtimes, in alphabetical order.
+fn versions(runtime_root: &Path) -> Result<Vec<PathBuf>, RuntimeError> {
+    let read = || -> io::Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(runtime_root)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() && entry.file_name().to_str().is_some_and(is_version) {
+                found.push(entry.path());
+            }
+        }
+        found.sort();
+        Ok(found)
+    };
+    read().map_err(|source| RuntimeError::Io {
+        path: runtime_root.to_owned(),
+        source,
+    })
+}
+
+/// The manifest goes first: what is left by a crash is not taken for a runtime.
+fn remove(version_dir: &Path) -> io::Result<()> {
+    match fs::remove_file(manifest_path(version_dir)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    files::remove_dir_all(version_dir)
+}
