@@ -12,9 +12,12 @@ use xshell::{Shell, TempDir};
 
 use crate::policy::{Platform, Policy};
 use crate::tools::{self, PythonTools};
-use crate::{repo, say, uv};
+use crate::{digest, repo, say, uv};
 
-const LOCK: &str = "release/requirements.lock";
+/// The lock in the checkout.
+pub(crate) const PATH: &str = "release/requirements.lock";
+/// The lock in an asset.
+pub(crate) const FILE_NAME: &str = "requirements.lock";
 const HEADER: &str = "# ktx-lock: 1";
 const SECTION: &str = "# feature: ";
 const CORE: &str = "core";
@@ -33,6 +36,21 @@ pub(crate) struct Options {
     /// Take the newest versions instead of keeping the committed ones
     #[arg(long, conflicts_with = "check")]
     upgrade: bool,
+}
+
+impl Options {
+    /// What `cargo xtask lock --check` is called with.
+    pub(crate) fn check() -> Self {
+        Self {
+            check: true,
+            upgrade: false,
+        }
+    }
+}
+
+/// What the wheel needs without any extra, as a requirements file.
+pub(crate) fn core_requirements() -> Result<String> {
+    requirements_up_to(&fs_err::read_to_string(repo::path(PATH))?, CORE)
 }
 
 struct Resolver<'a> {
@@ -55,16 +73,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     };
 
     say::step("Resolving the Python dependencies");
-    let committed = match fs_err::read_to_string(repo::path(LOCK)) {
+    let committed = match fs_err::read_to_string(repo::path(PATH)) {
         Ok(text) if !options.upgrade => Some(text),
         _ => None,
     };
     let lock = resolver.lock(committed.as_deref())?;
-    let mut files = vec![(LOCK, lock)];
+    ktx_asset::Lock::parse(lock.as_bytes()).context("The new lock is not one that ktx reads")?;
+    let mut files = vec![(PATH, lock)];
     for (input, output) in PYTHON_TOOLS {
         files.push((output, resolver.pins(input, output, options.upgrade)?));
     }
-    say::step("Looking for wheels for every supported Python and platform");
     resolver.check_wheels(&files[0].1)?;
 
     for (path, text) in &files {
@@ -138,23 +156,37 @@ impl Resolver<'_> {
     fn check_wheels(&self, lock: &str) -> Result<()> {
         let lock_path = self.dir.path().join("lock.txt");
         fs_err::write(&lock_path, lock)?;
+        let policy = fs_err::read_to_string(repo::path("release/policy.json"))?;
+        let key = digest::of_reader(format!("{lock}{policy}").as_bytes())?.sha256;
+        let stamp_path = repo::output_dir().join("lock-has-wheels");
+        // What the index once served for a version it goes on serving.
+        if fs_err::read_to_string(&stamp_path).is_ok_and(|stamp| stamp == key) {
+            return Ok(());
+        }
+        say::step("Looking for wheels for every supported Python and platform");
         for platform in &self.policy.platforms {
             for version in &self.policy.python.versions {
-                for feature in FEATURES {
-                    self.check_wheels_of(feature, platform, version, &lock_path)?;
+                // A larger feature holds the smaller ones.
+                for feature in FEATURES.iter().rev() {
+                    if self.check_wheels_of(feature, platform, version, &lock_path)? {
+                        break;
+                    }
                 }
             }
         }
+        fs_err::create_dir_all(repo::output_dir())?;
+        fs_err::write(stamp_path, key)?;
         Ok(())
     }
 
+    /// Whether the feature can be installed there; fails if the policy says otherwise.
     fn check_wheels_of(
         &self,
         feature: &str,
         platform: &Platform,
         version: &str,
         lock_path: &Path,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let expected = self.policy.python.unavailable.iter().find(|entry| {
             entry.feature == feature
                 && entry.platform == platform.id
@@ -176,17 +208,19 @@ impl Resolver<'_> {
                 "--python-version",
                 version,
                 "--python-platform",
-                &platform.python_platform,
+                &platform.python_target,
             ])
+            // The oldest macOS for which onnxruntime has wheels.
+            .env("MACOSX_DEPLOYMENT_TARGET", "14.0")
             .args(extra);
         match (uv::read(command), expected) {
-            (Ok(_), None) => Ok(()),
+            (Ok(_), None) => Ok(true),
             (Err(_), Some(entry)) => {
                 say::detail(&format!(
                     "{feature} is not available on {} with Python {version}: {}",
                     platform.id, entry.reason
                 ));
-                Ok(())
+                Ok(false)
             }
             (Ok(_), Some(_)) => bail!(
                 "{feature} has wheels for {} with Python {version}; take it out of `python.unavailable` in `release/policy.json`",
@@ -265,7 +299,7 @@ fn requirements_up_to(lock: &str, feature: &str) -> Result<String> {
     }
     ensure!(
         is_found,
-        "`{LOCK}` has no section for `{feature}`; delete it and write it again"
+        "`{PATH}` has no section for `{feature}`; delete it and write it again"
     );
     Ok(text)
 }

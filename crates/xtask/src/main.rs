@@ -1,14 +1,26 @@
 //! The release toolchain: everything that builds, checks, packs or measures ktx is a verb here.
 
+mod addon;
+mod build;
+mod demo;
 mod digest;
+mod docs;
 mod lock;
+mod manifest;
+mod npm;
 mod policy;
+mod project;
 mod repo;
 mod say;
+mod stage;
+mod steps;
+mod test;
+mod tidy;
 mod tools;
 mod uv;
 mod uv_pins;
 mod version;
+mod wheel;
 
 use std::process::ExitCode;
 
@@ -24,16 +36,37 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Build the Python wheel of this platform
+    Wheel(wheel::Options),
     /// Resolve the hash-locked Python dependencies and the pinned Python tools
     Lock(lock::Options),
+    /// Write the manifest that names and hashes the wheel and its lock
+    Manifest(manifest::Options),
+    /// Build the native addon and its TypeScript declarations
+    Addon(addon::Options),
+    /// Pack the npm packages
+    Npm(npm::Options),
     /// Pin the uv that ktx fetches where there is none
     UvPins(uv_pins::Options),
+    /// Check what compilers and linters do not see
+    Tidy(tidy::Options),
+    /// Build everything, install it as a user would and run Python in it
+    Demo(demo::Options),
+    /// Run every check and every test
+    Test(test::Options),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().verb {
+        Verb::Wheel(options) => wheel::run(&options),
+        Verb::Manifest(options) => manifest::run(&options),
+        Verb::Addon(options) => addon::run(&options),
+        Verb::Npm(options) => npm::run(&options),
         Verb::Lock(options) => lock::run(&options),
         Verb::UvPins(options) => uv_pins::run(&options),
+        Verb::Tidy(options) => tidy::run(&options),
+        Verb::Demo(options) => demo::run(&options),
+        Verb::Test(options) => test::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

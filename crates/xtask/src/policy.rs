@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use crate::repo;
@@ -21,7 +21,7 @@ pub(crate) struct Policy {
     pub(crate) platforms: Vec<Platform>,
     pub(crate) uv: Uv,
     pub(crate) python: Python,
-    pub(crate) sizes: Sizes,
+    pub(crate) max_bytes: MaxBytes,
 }
 
 /// Who may read the published packages.
@@ -30,6 +30,16 @@ pub(crate) struct Policy {
 pub(crate) enum Access {
     Public,
     Restricted,
+}
+
+impl Access {
+    /// As npm spells it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Restricted => "restricted",
+        }
+    }
 }
 
 /// One platform package.
@@ -45,7 +55,7 @@ pub(crate) struct Platform {
     pub(crate) libc: Option<String>,
     pub(crate) rust_target: String,
     /// As uv's `--python-platform` has it.
-    pub(crate) python_platform: String,
+    pub(crate) python_target: String,
     /// The wheel tag of the uv that is pinned for this platform.
     pub(crate) uv_wheel: String,
     /// A release without it is refused.
@@ -91,10 +101,10 @@ pub(crate) struct Unavailable {
 /// The largest that each artifact may be.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(crate) struct Sizes {
-    pub(crate) addon_bytes: u64,
-    pub(crate) root_tarball_bytes: u64,
-    pub(crate) platform_tarball_bytes: u64,
+pub(crate) struct MaxBytes {
+    pub(crate) addon: u64,
+    pub(crate) root_tarball: u64,
+    pub(crate) platform_tarball: u64,
 }
 
 impl Policy {
@@ -182,26 +192,18 @@ impl Policy {
             .with_context(|| format!("`platforms` has no `{id}`"))
     }
 
-    /// The platform of this machine.
+    /// The platform that this machine's compiler builds for.
     pub(crate) fn host(&self) -> Result<&Platform> {
-        let (os, libc) = match std::env::consts::OS {
-            "macos" => ("darwin", None),
-            "windows" => ("win32", None),
-            _ if cfg!(target_env = "musl") => ("linux", Some("musl")),
-            other => (other, Some("glibc")),
-        };
-        let cpu = match std::env::consts::ARCH {
-            "x86_64" => "x64",
-            "aarch64" => "arm64",
-            other => other,
-        };
-        let host = self.platforms.iter().find(|platform| {
-            platform.os == os && platform.cpu == cpu && platform.libc.as_deref() == libc
-        });
-        match host {
-            Some(platform) => Ok(platform),
-            None => bail!("`release/policy.json` has no platform for {os} {cpu}"),
-        }
+        let sh = xshell::Shell::new()?;
+        let about = xshell::cmd!(sh, "rustc -vV").quiet().read()?;
+        let target = about
+            .lines()
+            .find_map(|line| line.strip_prefix("host: "))
+            .context("rustc does not say what it builds for")?;
+        self.platforms
+            .iter()
+            .find(|platform| platform.rust_target == target)
+            .with_context(|| format!("`release/policy.json` has no platform for {target}"))
     }
 
     /// The npm name of the package that users install.

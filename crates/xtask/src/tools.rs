@@ -39,7 +39,7 @@ impl PythonTools {
         let pins_path = repo::path("release/python-tools.txt");
         let pins = fs_err::read(&pins_path)
             .context("Pins of the Python tools; write them with `cargo xtask lock`")?;
-        let key = &digest::of_bytes(&pins)[..16];
+        let key = &digest::of_reader(&pins[..])?.sha256[..16];
         let venv_dir = tools_dir().join(format!("python-{key}"));
         let tools = Self {
             bin_dir: venv_dir.join(if cfg!(windows) { "Scripts" } else { "bin" }),
@@ -83,7 +83,7 @@ impl PythonTools {
 /// Installs the Node packages when the lock file asks for others than are there.
 pub(crate) fn ensure_node_modules() -> Result<()> {
     let lock = fs_err::read(repo::path("package-lock.json"))?;
-    let key = digest::of_bytes(&lock);
+    let key = digest::of_reader(&lock[..])?.sha256;
     let stamp_path = repo::path("node_modules/.ktx-lock");
     if fs_err::read_to_string(&stamp_path).is_ok_and(|stamp| stamp == key) {
         return Ok(());

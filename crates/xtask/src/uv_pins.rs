@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::digest::{self, Digested};
-use crate::policy::{Platform, Policy};
+use crate::policy::{Platform, Policy, UvStrategy};
 use crate::tools::{self, PythonTools};
 use crate::{repo, say, uv};
 
@@ -47,6 +47,7 @@ struct Binary {
 /// Writes or checks the pins.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let policy = Policy::load()?;
+    let UvStrategy::PinnedWheel = policy.uv.strategy;
     say::step(&format!(
         "Reading uv {} from the package index",
         policy.uv.version

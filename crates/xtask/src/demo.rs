@@ -1,0 +1,59 @@
+//! `cargo xtask demo`: from this checkout to Python running on a machine that has no uv.
+
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use clap::Args;
+
+use crate::policy::Policy;
+use crate::project::Project;
+use crate::{npm, repo, say};
+
+const COMMANDS: [&[&str]; 5] = [
+    &["runtime", "status"],
+    &["runtime", "install", "--yes"],
+    &["runtime", "doctor"],
+    &["runtime", "install", "--yes"],
+    &["exec", "-c", "print(6*7)"],
+];
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Say what would be done; do nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Builds, packs, installs and runs.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    if options.dry_run {
+        say::result("Build and pack the npm packages of this machine");
+        say::result(
+            "Install them with npm in an empty project, with an empty home and no uv on PATH",
+        );
+        for arguments in COMMANDS {
+            say::result(&format!("npx ktx {}", arguments.join(" ")));
+        }
+        return Ok(());
+    }
+    let started = Instant::now();
+    let policy = Policy::load()?;
+    let tarballs = npm::pack(&policy, &repo::output_dir().join("packs"))?;
+    say::step("Installing the packages in an empty project, with an empty home and no uv on PATH");
+    let project = Project::with_packages(&tarballs)?;
+    let sh = project.shell()?;
+    let mut last = String::new();
+    for arguments in COMMANDS {
+        say::result(&format!("\n$ npx ktx {}", arguments.join(" ")));
+        let begun = Instant::now();
+        last = project.ktx(&sh).args(arguments).quiet().read()?;
+        say::result(&last);
+        say::detail(&format!("{:.1} s", begun.elapsed().as_secs_f64()));
+    }
+    ensure!(last == "42", "Python printed `{last}`; expected `42`");
+    say::result(&format!(
+        "\nDone in {:.0} s",
+        started.elapsed().as_secs_f64()
+    ));
+    Ok(())
+}

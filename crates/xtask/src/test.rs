@@ -1,0 +1,223 @@
+//! `cargo xtask test`: every check and every test, on a machine with Rust, Node and Python.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use xshell::Shell;
+
+use crate::addon::Addon;
+use crate::policy::Policy;
+use crate::steps::{Step, Steps, capture, step, tests};
+use crate::tools::PythonTools;
+use crate::{docs, lock, npm, repo, say, stage, tidy, tools, uv};
+
+const RUSTFMT: Step = step("rustfmt");
+const CLIPPY: Step = step("clippy");
+const DENY: Step = step("deny");
+const TIDY: Step = step("tidy");
+const RUFF: Step = step("ruff");
+const LOCK: Step = step("lock");
+const BUILD: Step = step("build");
+const TYPES: Step = step("types");
+const LINT: Step = step("lint");
+const NEXTEST: Step = tests("nextest", 1);
+const DOCTEST: Step = tests("doctest", 1);
+const PYTEST: Step = tests("pytest", 1);
+const VITEST: Step = tests("vitest", 4);
+const E2E: Step = tests("e2e", 4);
+const DOCS: Step = tests("docs", 1);
+const ALL: [Step; 15] = [
+    RUSTFMT, CLIPPY, DENY, TIDY, RUFF, LOCK, BUILD, TYPES, LINT, NEXTEST, DOCTEST, PYTEST, VITEST,
+    E2E, DOCS,
+];
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Run these steps only
+    #[arg(value_name = "STEP", value_parser = ALL.map(|step| step.name))]
+    steps: Vec<String>,
+    /// Name the steps that would run; run none
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Runs the steps; tests run after everything that only looks at the code.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let steps = Steps::new(&options.steps);
+    if options.dry_run {
+        ALL.iter()
+            .filter(|step| steps.includes(step.name))
+            .for_each(|step| say::result(step.name));
+        return Ok(());
+    }
+    let started = Instant::now();
+    let policy = Policy::load()?;
+    let python_tools = PythonTools::ensure()?;
+    tools::ensure_node_modules()?;
+    thread::scope(|scope| {
+        scope.spawn(|| check_rust(&steps));
+        build_and_check_packages(&steps, &policy, &python_tools);
+    });
+    run_tests(&steps, &policy, &python_tools)?;
+    steps.finish(started)
+}
+
+fn check_rust(steps: &Steps) {
+    steps.command(RUSTFMT, cargo(&["fmt", "--all", "--check"]));
+    steps.run(TIDY, tidy::report);
+    let lints = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--quiet",
+        "--",
+        "--deny",
+        "warnings",
+    ];
+    steps.command(CLIPPY, cargo(&lints));
+    steps.run(DENY, || {
+        let mut deny = Command::new(tools::ensure_cargo_deny()?);
+        deny.current_dir(repo::root())
+            .args(["--locked", "check", "licenses", "bans", "sources"]);
+        capture(DENY.name, deny)
+    });
+}
+
+fn build_and_check_packages(steps: &Steps, policy: &Policy, python_tools: &PythonTools) {
+    steps.run(RUFF, || ruff(python_tools));
+    steps.run(LOCK, || {
+        lock::run(&lock::Options::check()).map(|()| String::new())
+    });
+    steps.run(BUILD, || {
+        npm::pack(policy, &packs_dir())?;
+        Addon::at_output().check_declarations()?;
+        Ok(String::new())
+    });
+    steps.command(TYPES, npm_script("typecheck"));
+    steps.command(LINT, npm_script("lint"));
+}
+
+fn run_tests(steps: &Steps, policy: &Policy, python_tools: &PythonTools) -> Result<()> {
+    let uv_path = python_tools.program("uv");
+    steps.run(NEXTEST, || {
+        let mut nextest = Command::new(tools::ensure_cargo_nextest()?);
+        nextest
+            .current_dir(repo::root())
+            .args([
+                "nextest",
+                "run",
+                "--workspace",
+                "--locked",
+                "--no-tests=fail",
+            ])
+            .env("KTX_TEST_UV", &uv_path);
+        capture(NEXTEST.name, nextest)
+    });
+    steps.command(
+        DOCTEST,
+        cargo(&["test", "--doc", "--workspace", "--locked", "--quiet"]),
+    );
+    steps.run(PYTEST, || pytest(python_tools));
+    let sh = tools::shell()?;
+    let vitest = |arguments: &[&str]| -> Command {
+        let mut command = Command::from(
+            sh.cmd(tools::node_program("vitest"))
+                .arg("run")
+                .args(arguments),
+        );
+        command
+            .env("KTX_TEST_UV", &uv_path)
+            .env("KTX_TEST_PACKS", packs_dir());
+        command
+    };
+    steps.command(VITEST, vitest(&["--root", "npm/ktx"]));
+    steps.command(E2E, vitest(&["--config", "tests/vitest.config.ts"]));
+    steps.run(DOCS, || docs::run_commands(policy, &packs_dir()));
+    Ok(())
+}
+
+fn packs_dir() -> PathBuf {
+    repo::output_dir().join("packs")
+}
+
+fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(repo::root()).args(arguments);
+    command
+}
+
+fn npm_script(name: &str) -> Command {
+    let sh = Shell::new().expect("the working directory exists");
+    let mut command = Command::from(tools::npm(&sh).args(["run", "--silent", name]));
+    command.current_dir(repo::root());
+    command
+}
+
+fn ruff(python_tools: &PythonTools) -> Result<String> {
+    let mut output = String::new();
+    for arguments in [
+        ["check", "python"].as_slice(),
+        &["format", "--check", "python"],
+    ] {
+        let mut command = Command::new(python_tools.program("ruff"));
+        command
+            .current_dir(repo::root())
+            .args(arguments)
+            .arg("--no-cache");
+        output.push_str(&capture(RUFF.name, command)?);
+    }
+    Ok(output)
+}
+
+/// Runs the Python tests where users run the package: in an environment made from wheel and lock.
+fn pytest(python_tools: &PythonTools) -> Result<String> {
+    let sh = tools::shell()?;
+    let venv_dir = repo::output_dir().join("pytest-env");
+    let wheel_path = staged_wheel()?;
+    let python = tools::venv_python(&venv_dir);
+    uv::read(
+        uv::command(&sh, python_tools)
+            .args(["venv", "--quiet", "--clear"])
+            .arg(&venv_dir),
+    )?;
+    let core_path = repo::output_dir().join("core.txt");
+    fs_err::write(&core_path, lock::core_requirements()?)?;
+    let install = || {
+        uv::command(&sh, python_tools)
+            .args(["pip", "install", "--quiet", "--no-deps", "--python"])
+            .arg(&python)
+    };
+    let locked = install()
+        .args([
+            "--require-hashes",
+            "--only-binary",
+            ":all:",
+            "--requirement",
+        ])
+        .arg(&core_path)
+        .args(["--requirement", "release/python-tests.txt"]);
+    uv::read(locked)?;
+    uv::read(install().arg(&wheel_path))?;
+    let mut command = Command::new(&python);
+    command
+        .current_dir(repo::path("python"))
+        .args(["-m", "pytest", "--quiet", "-p", "no:cacheprovider", "tests"])
+        // The installed package is tested, not the sources beside the tests.
+        .args(["-o", "pythonpath="])
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env_remove("PYTHONPATH");
+    capture(PYTEST.name, command)
+}
+
+fn staged_wheel() -> Result<PathBuf> {
+    let asset_dir = stage::platform_dir()?.join("python");
+    let asset = ktx_asset::verify(&asset_dir).context("Build first: `cargo xtask wheel`")?;
+    let path: &Path = &asset.wheel_path();
+    ensure!(path.exists(), "No wheel at `{}`", path.display());
+    Ok(path.to_owned())
+}
