@@ -14,8 +14,8 @@ pub const KTX_UV: &str = "KTX_UV";
 /// `never` keeps ktx from fetching uv when none is found.
 pub const KTX_UV_BOOTSTRAP: &str = "KTX_UV_BOOTSTRAP";
 
-/// What is traced, in the syntax of `tracing_subscriber`'s `EnvFilter`
-/// (`debug`, `ktx_env=trace`); unset traces nothing.
+/// What is traced: a level, or levels by module, with commas between them
+/// (`debug`, `warn,ktx_env=trace`); unset traces nothing.
 pub const KTX_LOG: &str = "KTX_LOG";
 
 /// Home directory on Linux and macOS.
