@@ -21,7 +21,7 @@ from ktx_daemon.values import UnserializableError, encode, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from types import TracebackType
 
 
 class Request:
@@ -49,8 +49,8 @@ class Report:
 
     def start(self) -> None:
         """Say that the code begins to run."""
-        # Last to be registered is first to run: this one sees what the code's
-        # own exit handlers and threads did, and comes after them.
+        # Exit handlers run in reverse, after all threads: this one, registered
+        # before any of the code's, reports when those are done.
         atexit.register(self._send)
         self._write("started\n")
 
@@ -100,6 +100,16 @@ def run(request: Request, report: Report) -> int:
     text, filename = request.code, request.filename or DEFAULT_FILENAME
     namespace = _enter_main(request, text)
     report.start()
+    if request.upstream:
+        from json import loads  # noqa: PLC0415 most calls have no use for it
+
+        try:
+            namespace["upstream"] = loads(request.upstream)
+        except (ValueError, RecursionError) as error:
+            # What JSON allows and Python does not: very long integers and very
+            # deep nesting.
+            report.failure("exception", f"upstream cannot be read: {error}")
+            return 1
     try:
         code = prepare(text, filename)
     except BaseException as error:  # noqa: BLE001 compile raises more than SyntaxError
@@ -145,10 +155,6 @@ def _enter_main(request: Request, text: str) -> dict[str, object]:
     namespace["__loader__"] = SourceLoader(text)
     if request.filename and not request.filename.startswith("<"):
         namespace["__file__"] = request.filename
-    if request.upstream:
-        from json import loads  # noqa: PLC0415 most calls have no use for it
-
-        namespace["upstream"] = loads(request.upstream)
     sys.modules["__main__"] = main_module
     sys.argv = [request.filename or "-c", *request.args]
     return namespace
@@ -221,28 +227,44 @@ def _raised(
     namespace: dict[str, object],
 ) -> int:
     kind = "memory" if isinstance(error, MemoryError) else "exception"
-    # The first frame is this module's.
-    frames = error.__traceback__ and error.__traceback__.tb_next
+    frames = _frames_of_code(error.__traceback__)
     try:
-        shown, message = _describe(error, frames, text, filename)
+        message, shown = _describe(error, frames, text, filename)
     except MemoryError:
-        # What filled the memory is still held by the code's variables.
-        frames = None
-        error.__traceback__ = None
-        namespace.clear()
-        shown, message = None, "MemoryError"
+        _free(frames, namespace)
+        message, shown = _describe(error, frames, text, filename)
     if report.in_child():
-        sys.stderr.write(shown or message)
+        sys.stderr.write(shown)
     else:
         report.failure(kind, message, shown)
     return 1
 
 
-def _describe(error, frames, text, filename):
+def _frames_of_code(frames: TracebackType | None) -> TracebackType | None:
+    """Leave out the frames of this package, which come first."""
+    while frames and frames.tb_frame.f_globals.get("__package__") == __package__:
+        frames = frames.tb_next
+    return frames
+
+
+def _free(frames: TracebackType | None, namespace: dict[str, object]) -> None:
+    """Let go of what the code's variables hold: it filled the memory."""
+    while frames:
+        frames.tb_frame.clear()
+        frames = frames.tb_next
+    namespace.clear()
+
+
+def _describe(
+    error: BaseException,
+    frames: TracebackType | None,
+    text: str,
+    filename: str,
+) -> tuple[str, str]:
     from ktx_daemon import failures  # noqa: PLC0415 costs more than the rest of a worker
 
     failures.show_source(text, filename)
-    return failures.render(error, frames), failures.summarize(error)
+    return failures.summarize(error), failures.render(error, frames)
 
 
 def _quoted(text: str) -> str:

@@ -1,7 +1,7 @@
 //! What ties every descendant to this process, so that ending it ends them.
 
 #[cfg(target_os = "linux")]
-pub use linux::{Bystanders, contain, sweep};
+pub use linux::{Bystanders, contain, has_children, sweep};
 
 #[cfg(windows)]
 pub use windows::{Bystanders, contain};
@@ -47,6 +47,12 @@ mod linux {
         Ok(set_child_subreaper(Some(getpid()))?)
     }
 
+    /// Whether this process has children, alive or not yet waited for.
+    pub fn has_children() -> bool {
+        let any = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        !matches!(waitid(WaitId::All, any), Err(Errno::CHILD))
+    }
+
     /// Children that were there before the first call, when this process
     /// replaced one that had some. They are nobody's to kill.
     pub struct Bystanders(Vec<Pid>);
@@ -55,8 +61,7 @@ mod linux {
         /// Contains what is started from now on.
         pub fn contain() -> io::Result<Self> {
             contain()?;
-            let any = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-            if matches!(waitid(WaitId::All, any), Err(Errno::CHILD)) {
+            if !has_children() {
                 return Ok(Self(Vec::new()));
             }
             let own = getpid();

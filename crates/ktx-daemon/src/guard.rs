@@ -108,7 +108,7 @@ fn work(python: &Path, scratch: Option<&Path>) -> io::Result<End> {
     let _ = kill_process_group(group, Signal::KILL);
     let end = worker.wait()?.into();
     #[cfg(target_os = "linux")]
-    if rustix::process::waitpid(None, rustix::process::WaitOptions::NOHANG).is_ok() {
+    if contain::has_children() {
         contain::sweep(&[]);
     }
     lifeline.remove_scratch();

@@ -5,7 +5,7 @@
 #[cfg(target_os = "linux")]
 pub fn memory() -> Option<u64> {
     let system = rustix::system::sysinfo();
-    let installed = u64::from(system.mem_unit) * u64::try_from(system.totalram).ok()?;
+    let installed = u64::from(system.mem_unit) * system.totalram;
     // A container sees the machine's memory and is killed at its own limit.
     let allotted = ["memory.max", "memory/memory.limit_in_bytes"]
         .iter()

@@ -1,0 +1,12 @@
+//! `ktx-daemon execute` as its callers see it: the built binary in a real
+//! virtual environment.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod code;
+mod environment;
+mod lifetime;
+mod limits;
+mod output;
+mod request;
+mod support;
+mod value;
