@@ -17,7 +17,6 @@ const shared = {
   platform: 'node',
   format: 'cjs',
   target: 'node20',
-  charset: 'utf8',
   // Names stay readable in stack traces.
   minifySyntax: true,
   minifyWhitespace: true,
@@ -27,6 +26,7 @@ const shared = {
     KTX_PACKAGE_VERSION: JSON.stringify(version),
   },
   logLevel: 'warning',
+  metafile: true,
 };
 
 // Commander loads this module for subcommands that are files of their own. There are none, and
@@ -43,31 +43,47 @@ const withoutChildProcess = {
   },
 };
 
+// Packages with a file of their own: Node parses a file whole, and most starts need few of them.
+const apart = { commander: 'commander', '@clack/prompts': 'prompts' };
+
+const redirect = (filter, path) => ({
+  name: `redirect-to-${path}`,
+  setup({ onResolve }) {
+    onResolve({ filter }, () => ({ path, external: true }));
+  },
+});
+
 async function bundle() {
-  const { metafile } = await build({
-    ...shared,
-    entryPoints: ['src/index.ts'],
-    outfile: 'dist/index.cjs',
-    external: [`${name}-*`],
-    plugins: [withoutChildProcess],
-    metafile: true,
-  });
-  await build({
-    ...shared,
-    entryPoints: ['src/main.ts'],
-    outfile: 'dist/cli.cjs',
-    banner: { js: '#!/usr/bin/env node' },
-    plugins: [
-      {
-        name: 'shared-bundle',
-        setup({ onResolve }) {
-          onResolve({ filter: /^\.\/index\.js$/ }, () => ({ path: './index.cjs', external: true }));
-        },
-      },
-    ],
-  });
+  const toVendor = Object.entries(apart).map(([id, file]) =>
+    redirect(new RegExp(`^${id}$`), `./vendor/${file}.cjs`),
+  );
+  const outputs = await Promise.all([
+    build({
+      ...shared,
+      entryPoints: ['src/index.ts'],
+      outfile: 'dist/index.cjs',
+      external: [`${name}-*`],
+      plugins: toVendor,
+    }),
+    build({
+      ...shared,
+      entryPoints: ['src/main.ts'],
+      outfile: 'dist/cli.cjs',
+      banner: { js: '#!/usr/bin/env node' },
+      plugins: [redirect(/^\.\/index\.js$/, './index.cjs')],
+    }),
+    ...Object.entries(apart).map(([id, file]) =>
+      build({
+        ...shared,
+        stdin: { contents: `module.exports = require('${id}');`, resolveDir: root },
+        outfile: `dist/vendor/${file}.cjs`,
+        minifyIdentifiers: true,
+        plugins: [withoutChildProcess],
+      }),
+    ),
+  ]);
   chmodSync(join(dist, 'cli.cjs'), 0o755);
-  return Object.keys(metafile.inputs);
+  return outputs.flatMap(({ metafile }) => Object.keys(metafile.inputs));
 }
 
 // One instance for both module systems: `import` gets the exports of the CommonJS bundle.

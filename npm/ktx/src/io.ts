@@ -9,6 +9,8 @@ export interface KtxOutput {
   isTTY?: boolean | undefined;
   /** Width of the terminal in columns. */
   columns?: number | undefined;
+  /** Whether colours are wanted. Default: on a terminal. */
+  colors?: boolean | undefined;
 }
 
 /** The streams of a command; `process` is one. */
@@ -40,14 +42,11 @@ export function canAsk(io: KtxIo): boolean {
   return io.stdin?.isTTY === true && isInteractive(io.stderr);
 }
 
-/** Whether colours suit a stream; `FORCE_COLOR` speaks of the process's own streams only. */
+/** Whether colours suit a stream. */
 export function hasColors(output: KtxOutput): boolean {
-  const { NO_COLOR, FORCE_COLOR, TERM } = process.env;
+  const { NO_COLOR, TERM } = process.env;
   if (NO_COLOR) return false;
-  if (FORCE_COLOR !== undefined && (output === process.stdout || output === process.stderr)) {
-    return FORCE_COLOR !== '0' && FORCE_COLOR !== 'false';
-  }
-  return output.isTTY === true && TERM !== 'dumb';
+  return output.colors ?? (output.isTTY === true && TERM !== 'dumb');
 }
 
 /** Writes a failure to stderr, with its fix and log, and returns the exit code. */

@@ -1,6 +1,7 @@
 // The `ktx` file: gives `runKtxCli` the process's streams and signals, and takes its exit code.
 import { constants } from 'node:os';
 import { runKtxCli } from './index.js';
+import { processIo } from './process-io.js';
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 type EndingSignal = (typeof SIGNALS)[number];
@@ -33,16 +34,8 @@ async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>): Prom
   }
 }
 
-// A reader that has seen enough is no failure, and there is no one left to tell about a terminal
-// that is gone.
-function endQuietly(error: NodeJS.ErrnoException): void {
-  if (error.code !== 'EPIPE' && error.code !== 'EIO') throw error;
-}
-
 async function main(): Promise<void> {
-  process.stdout.on('error', endQuietly);
-  process.stderr.on('error', endQuietly);
-  const exitCode = await runKtxCli(process.argv.slice(2), process, { interruptible });
+  const exitCode = await runKtxCli(process.argv.slice(2), processIo(), { interruptible });
   process.exitCode =
     endedBy === undefined || exitCode === 0 ? exitCode : SIGNALLED + constants.signals[endedBy];
 }

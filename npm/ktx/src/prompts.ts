@@ -1,8 +1,8 @@
 // Every question that the commands ask. They go to stderr, so that stdout stays data.
-import type { Writable } from 'node:stream';
+import { Writable } from 'node:stream';
 import { confirm, isCancel } from '@clack/prompts';
 import { KtxError } from './errors.js';
-import type { KtxIo } from './io.js';
+import type { KtxIo, KtxOutput } from './io.js';
 import type { RuntimeStatus } from './types.js';
 
 /** Asks whether to install the runtime now. */
@@ -10,8 +10,19 @@ export async function confirmInstall(found: RuntimeStatus, io: KtxIo): Promise<b
   const answer = await confirm({
     message: `The Python runtime is ${found.kind}. Install it now?`,
     input: io.stdin as NonNullable<Parameters<typeof confirm>[0]['input']>,
-    output: io.stderr as unknown as Writable,
+    output: writableOf(io.stderr),
   });
   if (isCancel(answer)) throw new KtxError('KTX_ABORTED', 'Cancelled');
   return answer;
+}
+
+function writableOf(output: KtxOutput): Writable {
+  const writable = new Writable({
+    decodeStrings: false,
+    write(chunk, _encoding, done) {
+      output.write(String(chunk));
+      done();
+    },
+  });
+  return Object.assign(writable, { isTTY: true, columns: output.columns ?? 80 });
 }

@@ -1,0 +1,130 @@
+// What the command line means: the arguments that commands receive, and the words and exit codes of
+// the real file.
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { describe, expect, it, vi } from 'vitest';
+import { SHELLS } from '../src/program.js';
+import { getKtxCliPackageInfo, runKtxCli } from '../src/index.js';
+import { CLI, capturedIo, ktx } from './support.js';
+
+const cliVersion = getKtxCliPackageInfo().version;
+
+describe('arguments of runtime commands', () => {
+  it.each([
+    [
+      ['runtime', 'install'],
+      { command: 'install', cliVersion, feature: 'core', force: false },
+    ],
+    [
+      ['runtime', 'install', '--feature', 'local-embeddings', '--force'],
+      { command: 'install', cliVersion, feature: 'local-embeddings', force: true },
+    ],
+    [
+      ['runtime', 'install', '--json', '--yes'],
+      { command: 'install', cliVersion, feature: 'core', force: false, json: true, yes: true },
+    ],
+    [
+      ['runtime', 'install', '--no-input'],
+      { command: 'install', cliVersion, feature: 'core', force: false, input: false },
+    ],
+    [['runtime', 'status', '--json'], { command: 'status', cliVersion, json: true }],
+    [['runtime', 'doctor'], { command: 'doctor', cliVersion, json: false }],
+    [['runtime', 'prune', '--dry-run'], { command: 'prune', cliVersion, dryRun: true, yes: false }],
+    [['runtime', 'prune', '--yes'], { command: 'prune', cliVersion, dryRun: false, yes: true }],
+  ])('%j', async (argv, args) => {
+    const { io } = capturedIo();
+    const runtime = vi.fn(async () => 7);
+    expect(await runKtxCli(argv, io, { runtime })).toBe(7);
+    expect(runtime.mock.calls).toStrictEqual([[args, io]]);
+  });
+});
+
+describe('wrong usage', () => {
+  it.each([
+    [['runtime', 'statsu'], /unknown command 'statsu'[^]*Did you mean status\?/],
+    [['runtime', 'status', '--jsn'], /unknown option '--jsn'[^]*Did you mean --json\?/],
+    [['runtime', 'install', '--feature', 'gpu'], /Allowed choices are core, local-embeddings/],
+    [['runtime', 'install', '--yes', '--no-input'], /'--yes' cannot be used with option '--no-input'/],
+    [['runtime', 'prune', '--no-input', '--yes'], /cannot be used with/],
+    [['exec', '-c', '1', '--yes', '--no-input'], /cannot be used with/],
+    [['exec', '-c', ' \n'], /The code is empty/],
+    [['exec', 'missing.py'], /Cannot read `missing\.py`: no such file/],
+    [['exec', '-c', '1', 'file.py'], /Give one source of code/],
+    [['exec', 'a.py', 'b.py', '--', 'c'], /Give one source of code/],
+    [['exec', '-c', '1', '--timeout', '0'], /number of seconds above 0/],
+    [['exec', '-c', '1', '--timeout', 'soon'], /number of seconds above 0/],
+    [['completion', 'tcsh'], /Allowed choices are bash, zsh, fish, powershell/],
+    [[], /Usage: ktx/],
+  ])('%j exits 2 and says why on stderr', async (argv, words) => {
+    const { code, stdout, stderr } = await ktx(argv);
+    expect(stderr).toMatch(words);
+    expect(stdout).toBe('');
+    expect(code).toBe(2);
+  });
+
+  it('takes an empty stdin for empty code', async () => {
+    expect(await ktx(['exec'])).toMatchObject({ code: 2, stderr: 'The code is empty\n' });
+  });
+});
+
+describe('the ktx file', () => {
+  it('prints just the version', async () => {
+    expect(await ktx(['--version'])).toMatchObject({ code: 0, stdout: `${cliVersion}\n`, stderr: '' });
+  });
+
+  it('shows help with examples on stdout', async () => {
+    for (const argv of [['--help'], ['runtime', 'install', '--help'], ['exec', '--help']]) {
+      const { code, stdout, stderr } = await ktx(argv);
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+      expect(stdout).toMatch(/\nExamples:\n {2}ktx /);
+    }
+  });
+
+  it('ends quietly when its reader is gone', async () => {
+    const child = spawn(process.execPath, [CLI, 'completion', 'fish'], { stdio: 'pipe' });
+    child.stdout.destroy();
+    let stderr = '';
+    child.stderr.setEncoding('utf8').on('data', (chunk: string) => (stderr += chunk));
+    expect(await once(child, 'close')).toEqual([0, null]);
+    expect(stderr).toBe('');
+  });
+
+  it('loads nothing that it does not need to say its version', () => {
+    const script = `process.argv = [process.execPath, 'ktx', '--version'];
+      process.on('exit', () => console.log(Object.keys(require.cache).join()));
+      require(${JSON.stringify(CLI)});`;
+    const loaded = execFileSync(process.execPath, ['-e', script], { encoding: 'utf8' });
+    expect(loaded).toContain('commander.cjs');
+    expect(loaded).not.toContain('prompts.cjs');
+    expect(loaded).not.toContain('.node');
+  });
+});
+
+describe('completion', () => {
+  it.each(SHELLS)('knows every command and flag in %s', async (shell) => {
+    const { code, stdout } = await ktx(['completion', shell]);
+    expect(code).toBe(0);
+    for (const word of ['install', 'doctor', 'local-embeddings', 'powershell', 'no-input', 'dry-run']) {
+      expect(stdout).toContain(word);
+    }
+  });
+
+  const complete = async (words: string[]): Promise<string[]> => {
+    const { stdout } = await ktx(['completion', 'bash']);
+    const quoted = words.map((word) => `'${word}'`).join(' ');
+    const script = `${stdout}
+COMP_WORDS=(${quoted}); COMP_CWORD=${words.length - 1}; _ktx_complete; printf '%s\\n' "\${COMPREPLY[@]}"`;
+    const found = execFileSync('bash', ['-c', script], { encoding: 'utf8' });
+    return found.split('\n').filter((line) => line !== '');
+  };
+
+  it('completes commands, flags and values in bash', async () => {
+    expect(await complete(['ktx', 'ru'])).toEqual(['runtime']);
+    expect(await complete(['ktx', 'runtime', ''])).toEqual(['install', 'status', 'doctor', 'prune']);
+    expect(await complete(['ktx', 'runtime', 'install', '--feature', 'l'])).toEqual(['local-embeddings']);
+    expect(await complete(['ktx', 'runtime', 'prune', '--d'])).toEqual(['--dry-run']);
+    expect(await complete(['ktx', 'completion', 'po'])).toEqual(['powershell']);
+    expect(await complete(['ktx', 'exec', 'file'])).toEqual([]);
+    expect(await complete(['ktx', 'exec', 'a.py', '--', '--j'])).toEqual([]);
+  });
+});
