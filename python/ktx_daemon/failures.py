@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import linecache
 import traceback
-from types import TracebackType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
 
 
 def show_source(text: str, filename: str) -> None:

@@ -52,6 +52,7 @@ class SourceLoader:
     """Gives `linecache` and `inspect` the text that a call runs."""
 
     def __init__(self, text: str) -> None:
+        """Keep `text`."""
         self._text = text
 
     def get_source(self, fullname: str) -> str:

@@ -35,6 +35,7 @@ except ImportError:  # an interpreter without the accelerator
 
 MAX_DEPTH = 120
 _TOO_DEEP = f"is nested more than {MAX_DEPTH} levels deep"
+_CONSTANTS = {None: "null", True: "true", False: "false"}
 
 
 class UnserializableError(Exception):
@@ -98,12 +99,8 @@ def _encode(value: object, parents: set[int], depth: int) -> str:
 
 
 def _scalar(value: object) -> str | None:
-    if value is None:
-        return "null"
-    if value is True:
-        return "true"
-    if value is False:
-        return "false"
+    if value is None or isinstance(value, bool):
+        return _CONSTANTS[value]
     if isinstance(value, str):
         return quoted(value)
     # Subclasses, enumerations among them, have a `repr` of their own.
@@ -168,4 +165,6 @@ def _from_numpy(value: object) -> tuple[object] | None:
 def _type_name(value: object) -> str:
     kind = type(value)
     module = kind.__module__
-    return kind.__qualname__ if module in ("builtins", "__main__") else f"{module}.{kind.__qualname__}"
+    return (
+        kind.__qualname__ if module in ("builtins", "__main__") else f"{module}.{kind.__qualname__}"
+    )

@@ -142,9 +142,9 @@ def _own_channel(channel: int) -> int:
     if sys.platform == "win32":
         import msvcrt  # noqa: PLC0415 it exists there only
 
-        os.set_handle_inheritable(channel, False)
+        os.set_handle_inheritable(channel, False)  # noqa: FBT003 it takes no keyword
         return msvcrt.open_osfhandle(channel, os.O_WRONLY | os.O_BINARY)
-    os.set_inheritable(channel, False)
+    os.set_inheritable(channel, False)  # noqa: FBT003 it takes no keyword
     return channel
 
 
@@ -171,7 +171,7 @@ def _value(
     if report.in_child():
         return 0
     last = namespace.pop(LAST_VALUE, None)
-    value = namespace["_result"] if "_result" in namespace else last
+    value = namespace.get("_result", last)
     try:
         if wants_repr:
             report.value("null" if value is None else quoted(repr(value)))
@@ -261,10 +261,16 @@ def _describe(
     text: str,
     filename: str,
 ) -> tuple[str, str]:
-    from ktx_daemon import failures  # noqa: PLC0415 costs more than the rest of a worker
+    try:
+        from ktx_daemon import failures  # noqa: PLC0415 costs more than the rest of a worker
 
-    failures.show_source(text, filename)
-    return failures.summarize(error), failures.render(error, frames)
+        failures.show_source(text, filename)
+        return failures.summarize(error), failures.render(error, frames)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 the code may have broken what rendering needs
+        name = type(error).__name__
+        return name, f"{name}\n"
 
 
 def _quoted(text: str) -> str:

@@ -72,7 +72,7 @@ fn shows_upstream_only_when_it_is_given() {
 #[test]
 fn shows_the_users_frames_with_their_lines() {
     let environment = Environment::new();
-    let outcome = environment.execute("def f(x):\n    return 1 / x\n\n\nf(\n    0\n)\n");
+    let outcome = environment.execute("def f(x):\n    return 1 / x\n\n\nf(0)\n");
     assert_eq!(kind(&outcome), "exception");
     assert_eq!(message(&outcome), "ZeroDivisionError: division by zero");
     let traceback = outcome["error"]["traceback"].as_str().unwrap();
@@ -83,7 +83,7 @@ fn shows_the_users_frames_with_their_lines() {
     insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"), @r#"
     Traceback (most recent call last):
       File "ktx:code", line 5, in <module>
-        f(
+        f(0)
       File "ktx:code", line 2, in f
         return 1 / x
     ZeroDivisionError: division by zero
