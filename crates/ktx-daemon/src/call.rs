@@ -23,6 +23,7 @@ const STARTUP: Duration = Duration::from_secs(30);
 const LEAVE: Duration = Duration::from_secs(5);
 
 /// How long the guard may take to end everything; longer than its sweep.
+#[cfg(unix)]
 const END: Duration = Duration::from_secs(6);
 
 /// How long output is read after everything has ended, for the case that a
@@ -63,6 +64,7 @@ enum Verdict {
     ReportLimit,
     /// The report is here, and the worker does not go.
     Leave,
+    #[cfg(unix)]
     Signal(u8),
 }
 
@@ -200,11 +202,13 @@ impl Call {
     /// The end of the guard closes its job, which ends the worker.
     #[cfg(windows)]
     fn dismiss(&mut self, _events: &Receiver<Event>) -> bool {
+        self.lifeline = None;
         false
     }
 
     /// What the end of the call means.
     pub fn conclude(mut self, python: &Path, request: &Request) -> Result<Ended, Error> {
+        #[cfg(unix)]
         if let Some(Verdict::Signal(signal)) = self.verdict {
             return Ok(Ended::Signal(signal));
         }
@@ -232,7 +236,7 @@ impl Call {
             stdout,
             stderr,
             error,
-            duration_ms: finished.saturating_duration_since(started).as_secs_f64() * 1000.0,
+            duration_ms: milliseconds(finished.saturating_duration_since(started)),
         }))
     }
 
@@ -257,7 +261,9 @@ impl Call {
                 return Some(Failure::seen(Kind::OutputLimit, message));
             }
             Some(Verdict::Leave) => return None,
-            Some(Verdict::Startup | Verdict::Signal(_)) | None => {}
+            #[cfg(unix)]
+            Some(Verdict::Signal(_)) => {}
+            Some(Verdict::Startup) | None => {}
         }
         match &self.end {
             Some(End::Exit(_)) if reported => None,
@@ -299,6 +305,11 @@ impl Call {
             None => how,
         }
     }
+}
+
+/// To the microsecond: more digits would say nothing.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
 #[cfg(unix)]

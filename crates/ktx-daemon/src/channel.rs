@@ -56,10 +56,6 @@ pub fn inherited(number: usize) -> std::io::Result<PipeWriter> {
 
 /// The pipe that this process inherited under `number`.
 #[cfg(windows)]
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "the other platforms check the number"
-)]
 pub fn inherited(number: usize) -> std::io::Result<PipeWriter> {
     use std::os::windows::io::{FromRawHandle, OwnedHandle};
 

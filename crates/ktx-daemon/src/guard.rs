@@ -9,7 +9,7 @@ use std::io::{self, PipeWriter, Write};
 use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus};
 
-use crate::{channel, contain};
+use crate::channel;
 
 /// What the interpreter runs. Given as text because `-m` would import
 /// machinery that takes a third of the start.
@@ -97,7 +97,7 @@ fn work(python: &Path, scratch: Option<&Path>) -> io::Result<End> {
     use rustix::process::{Pid, Signal, kill_process_group};
 
     #[cfg(target_os = "linux")]
-    contain::contain()?;
+    crate::contain::contain()?;
     let mut worker = unix::start(interpreter(python))?;
     let group = Pid::from_child(&worker);
     let lifeline = unix::Lifeline::watch(group, scratch);
@@ -108,8 +108,8 @@ fn work(python: &Path, scratch: Option<&Path>) -> io::Result<End> {
     let _ = kill_process_group(group, Signal::KILL);
     let end = worker.wait()?.into();
     #[cfg(target_os = "linux")]
-    if contain::has_children() {
-        contain::sweep(&[]);
+    if crate::contain::has_children() {
+        crate::contain::sweep(&[]);
     }
     lifeline.remove_scratch();
     Ok(end)
@@ -117,7 +117,7 @@ fn work(python: &Path, scratch: Option<&Path>) -> io::Result<End> {
 
 #[cfg(windows)]
 fn work(python: &Path, _scratch: Option<&Path>) -> io::Result<End> {
-    contain::contain(crate::limits::memory())?;
+    crate::contain::contain(crate::limits::memory())?;
     let mut worker = interpreter(python).spawn()?;
     // Whatever the worker leaves behind is in the job, which ends with this
     // process.
