@@ -5,10 +5,20 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
+use crate::fresh::Inputs;
 use crate::policy::Policy;
 use crate::{build, repo, say, tools, uv};
 
 const DECLARATIONS: &str = "npm/ktx/native.d.ts";
+const INPUTS: [&str; 7] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    "package-lock.json",
+    "rust-toolchain.toml",
+    "release/uv-pins.json",
+    "crates/ktx-*",
+    "crates/xtask/src/build.rs",
+];
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -19,10 +29,10 @@ pub(crate) struct Options {
 
 /// Builds the addon, then writes or checks its declarations.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let policy = Policy::load()?;
-    let addon = build(&policy)?;
+    let addon = build()?;
     if options.check {
         addon.check_declarations()?;
+        addon.check_size(&Policy::load()?)?;
     } else {
         fs_err::write(
             repo::path(DECLARATIONS),
@@ -42,6 +52,16 @@ pub(crate) struct Addon {
 }
 
 impl Addon {
+    /// Fails if the addon is larger than the policy allows.
+    pub(crate) fn check_size(&self, policy: &Policy) -> Result<()> {
+        let (bytes, limit) = (fs_err::metadata(&self.path)?.len(), policy.max_bytes.addon);
+        ensure!(
+            bytes <= limit,
+            "The addon has {bytes} bytes; the policy allows {limit}"
+        );
+        Ok(())
+    }
+
     /// The addon where the last build put it.
     pub(crate) fn at_output() -> Self {
         let dir = repo::output_dir().join("addon");
@@ -64,16 +84,27 @@ impl Addon {
 }
 
 /// Builds the addon for release.
-pub(crate) fn build(policy: &Policy) -> Result<Addon> {
+pub(crate) fn build() -> Result<Addon> {
+    let addon = Addon::at_output();
+    let inputs = Inputs::of("addon", &INPUTS)?;
+    if inputs.match_output(&addon.path) && addon.declarations_path.exists() {
+        return Ok(addon);
+    }
     say::step("Building the addon");
     tools::ensure_node_modules()?;
     let sh = tools::shell()?;
-    let addon = Addon::at_output();
     let out_dir = addon.path.parent().context("The addon is in a directory")?;
     fs_err::create_dir_all(out_dir)?;
     let command = sh
         .cmd(tools::node_program("napi"))
-        .args(["build", "--release", "--no-js", "--dts", "native.d.ts"])
+        .args([
+            "build",
+            "--profile",
+            "addon",
+            "--no-js",
+            "--dts",
+            "native.d.ts",
+        ])
         .args([
             "--manifest-path",
             "crates/ktx-node/Cargo.toml",
@@ -88,11 +119,6 @@ pub(crate) fn build(policy: &Policy) -> Result<Addon> {
     uv::read(build::reproducible(command)?)?;
     let content = fs_err::read(&addon.path)?;
     build::check_no_paths(&addon.path, &content)?;
-    ensure!(
-        content.len() as u64 <= policy.max_bytes.addon,
-        "The addon has {} bytes; the policy allows {}",
-        content.len(),
-        policy.max_bytes.addon
-    );
+    inputs.record(&addon.path)?;
     Ok(addon)
 }

@@ -5,6 +5,7 @@ mod build;
 mod demo;
 mod digest;
 mod docs;
+mod fresh;
 mod lock;
 mod manifest;
 mod npm;

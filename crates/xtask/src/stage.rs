@@ -22,7 +22,7 @@ pub(crate) fn platform_dir() -> Result<PathBuf> {
 pub(crate) fn stage_platform(policy: &Policy) -> Result<PathBuf> {
     let host = policy.host()?;
     let wheel_path = wheel::build()?;
-    let addon = addon::build(policy)?;
+    let addon = addon::build()?;
 
     say::step("Staging the platform package");
     let dir = dir_of(&policy.platform_package(host));

@@ -95,7 +95,9 @@ fn build_and_check_packages(steps: &Steps, policy: &Policy, python_tools: &Pytho
     });
     steps.run(BUILD, || {
         npm::pack(policy, &packs_dir())?;
-        Addon::at_output().check_declarations()?;
+        let addon = Addon::at_output();
+        addon.check_declarations()?;
+        addon.check_size(policy)?;
         Ok(String::new())
     });
     steps.command(TYPES, npm_script("typecheck"));

@@ -90,9 +90,19 @@ pub(crate) fn ensure_node_modules() -> Result<()> {
     }
     say::step("Installing the Node packages");
     let sh = shell()?;
+    // Not `npm ci`: it refuses a lock without the optional packages of every other platform,
+    // and not every registry mirrors those.
     npm(&sh)
-        .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+        .args([
+            "install",
+            "--no-save",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+        ])
+        .args(["--loglevel", "error"])
         .quiet()
+        .ignore_stdout()
         .run()?;
     fs_err::write(&stamp_path, key)?;
     Ok(())

@@ -6,10 +6,22 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
+use crate::fresh::Inputs;
 use crate::tools::{self, PythonTools};
 use crate::{build, digest, repo, say, uv, version};
 
-const PROJECT: &str = "python/pyproject.toml";
+const INPUTS: [&str; 10] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    "rust-toolchain.toml",
+    "release/python-tools.txt",
+    "crates/ktx-daemon",
+    "crates/ktx-os",
+    "crates/ktx-protocol",
+    "crates/xtask/src/build.rs",
+    "python/pyproject.toml",
+    "python/ktx_daemon",
+];
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -42,48 +54,47 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// Builds the wheel into `target/ktx/wheels`, which then holds no other, and gives its path.
 pub(crate) fn build() -> Result<PathBuf> {
-    say::step("Building the wheel");
     let wheels_dir = repo::output_dir().join("wheels");
-    let fresh_dir = repo::output_dir().join("wheels.new");
-    if fresh_dir.exists() {
-        fs_err::remove_dir_all(&fresh_dir)?;
+    let inputs = Inputs::of("wheel", &INPUTS)?;
+    if let Some(wheel_path) = only_entry(&wheels_dir)
+        && inputs.match_output(&wheel_path)
+    {
+        return Ok(wheel_path);
     }
-    let built = compile(&fresh_dir, None)?;
-    check_content(&built)?;
-    let wheel_path = wheels_dir.join(built.file_name().context("A wheel has a name")?);
-    fs_err::create_dir_all(&wheels_dir)?;
-    for entry in fs_err::read_dir(&wheels_dir)? {
-        let path = entry?.path();
-        if path != wheel_path {
-            fs_err::remove_file(path)?;
+    say::step("Building the wheel");
+    let fresh_dir = repo::output_dir().join("wheels.new");
+    for dir in [&fresh_dir, &wheels_dir] {
+        if dir.exists() {
+            fs_err::remove_dir_all(dir)?;
         }
     }
-    fs_err::rename(&built, &wheel_path)?;
-    fs_err::remove_dir_all(&fresh_dir)?;
+    check_content(&compile(&fresh_dir, None)?)?;
+    fs_err::rename(&fresh_dir, &wheels_dir)?;
+    let wheel_path = only_entry(&wheels_dir).context("The wheel was built")?;
+    inputs.record(&wheel_path)?;
     Ok(wheel_path)
+}
+
+fn only_entry(dir: &Path) -> Option<PathBuf> {
+    let mut entries = fs_err::read_dir(dir).ok()?;
+    let path = entries.next()?.ok()?.path();
+    entries.next().is_none().then_some(path)
 }
 
 fn compile(out_dir: &Path, target_dir: Option<&Path>) -> Result<PathBuf> {
     let python_tools = PythonTools::ensure()?;
     let sh = tools::shell()?;
+    // The Python project names the crate, not the other way round.
+    sh.change_dir(repo::path("python"));
     let mut command = python_tools
         .command(&sh, "maturin")
-        .args([
-            "build",
-            "--release",
-            "--locked",
-            "--quiet",
-            "--manifest-path",
-            &manifest_path()?,
-            "--out",
-        ])
+        .args(["build", "--release", "--locked", "--quiet", "--out"])
         .arg(out_dir);
     if let Some(dir) = target_dir {
         command = command.env("CARGO_TARGET_DIR", dir);
     }
     uv::read(build::reproducible(command)?)?;
-    let mut entries = fs_err::read_dir(out_dir)?;
-    let path = entries.next().context("maturin built nothing")??.path();
+    let path = only_entry(out_dir).context("maturin did not build one wheel")?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let expected = format!("kaelio_ktx-{}-py3-none-", version::pep440(repo::VERSION)?);
     ensure!(
@@ -91,12 +102,6 @@ fn compile(out_dir: &Path, target_dir: Option<&Path>) -> Result<PathBuf> {
         "maturin built `{name}`; expected `{expected}…`"
     );
     Ok(path)
-}
-
-/// maturin reads the Python project from beside the crate or from where the crate says.
-fn manifest_path() -> Result<String> {
-    ensure!(repo::path(PROJECT).exists(), "There is no `{PROJECT}`");
-    Ok("crates/ktx-daemon/Cargo.toml".to_owned())
 }
 
 fn check_content(wheel_path: &Path) -> Result<()> {
