@@ -4,7 +4,7 @@
 //! Install, status, doctor and repair are views of this one mechanism: they
 //! differ in which presets they ask for and whether they only look.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
@@ -158,31 +158,11 @@ impl<'a> Orchestrator<'a> {
         while let Some((id, required_by)) = pending.pop() {
             let provider = self.registry.provider(id, required_by)?;
             if waiting.insert(provider.id(), provider.requires()).is_none() {
-                pending.extend(
-                    provider
-                        .requires()
-                        .iter()
-                        .map(|required| (*required, Some(provider.id()))),
-                );
+                let requires = provider.requires().iter();
+                pending.extend(requires.map(|required| (*required, Some(provider.id()))));
             }
         }
-        let mut ordered = Vec::with_capacity(waiting.len());
-        let mut done = BTreeSet::new();
-        while !waiting.is_empty() {
-            let Some(next) = waiting
-                .iter()
-                .find(|(_, requires)| requires.iter().all(|required| done.contains(required)))
-                .map(|(id, _)| *id)
-            else {
-                return Err(EnvError::PresetCycle {
-                    path: cycle(&waiting, &done),
-                });
-            };
-            waiting.remove(next);
-            done.insert(next);
-            ordered.push(next);
-        }
-        Ok(ordered)
+        sort(waiting)
     }
 
     /// Looks at `ids` alone, in order, and stops at the first that does not
@@ -192,9 +172,13 @@ impl<'a> Orchestrator<'a> {
         context: &Context<'_>,
         ids: &[&str],
     ) -> Result<Vec<PresetReport>, EnvError> {
+        let asked = ids
+            .iter()
+            .map(|id| self.registry.provider(id, None))
+            .map(|provider| provider.map(|provider| (provider.id(), provider.requires())))
+            .collect::<Result<_, _>>()?;
         let mut reports = Vec::new();
-        let asked = self.order(ids)?.into_iter().filter(|id| ids.contains(id));
-        for id in asked {
+        for id in sort(asked)? {
             let check = self.registry.provider(id, None)?.check(context).await?;
             let healthy = check.is_healthy();
             reports.push(PresetReport {
@@ -249,12 +233,29 @@ impl<'a> Orchestrator<'a> {
     }
 }
 
+/// Orders presets by those of their requirements that are among them.
+fn sort(mut waiting: BTreeMap<PresetId, &'static [PresetId]>) -> Result<Vec<PresetId>, EnvError> {
+    let mut ordered = Vec::with_capacity(waiting.len());
+    while !waiting.is_empty() {
+        let free = |requires: &[PresetId]| !requires.iter().any(|id| waiting.contains_key(id));
+        let Some(next) = waiting
+            .iter()
+            .find(|(_, requires)| free(requires))
+            .map(|(id, _)| *id)
+        else {
+            return Err(EnvError::PresetCycle {
+                path: cycle(&waiting),
+            });
+        };
+        waiting.remove(next);
+        ordered.push(next);
+    }
+    Ok(ordered)
+}
+
 /// The presets that require each other in a circle, beginning and ending with
 /// the same one. What merely requires a member of the circle is left out.
-fn cycle(
-    waiting: &BTreeMap<PresetId, &'static [PresetId]>,
-    done: &BTreeSet<PresetId>,
-) -> Vec<String> {
+fn cycle(waiting: &BTreeMap<PresetId, &'static [PresetId]>) -> Vec<String> {
     let mut path: Vec<PresetId> = Vec::new();
     let mut current = waiting.keys().next().copied();
     while let Some(id) = current {
@@ -264,11 +265,11 @@ fn cycle(
             break;
         }
         path.push(id);
-        // Every waiting preset has an unmet requirement, or it would be done.
+        // Every waiting preset requires another one, or it would be free.
         current = waiting[id]
             .iter()
             .copied()
-            .find(|required| !done.contains(required));
+            .find(|required| waiting.contains_key(required));
     }
     path.into_iter().map(str::to_owned).collect()
 }

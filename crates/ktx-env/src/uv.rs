@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -304,9 +305,15 @@ impl PresetProvider for UvPreset {
             directory,
             bounds: bootstrap::Bounds::default(),
         };
-        let listener = |bytes, total| {
-            let event = Event::new(UV, State::Progress).detail("Downloading uv");
-            context.progress(event.bytes(bytes, total));
+        // A hundredth is the smallest step that somebody can see.
+        let told = AtomicU64::new(0);
+        let listener = |bytes: u64, total: u64| {
+            let last = told.load(Ordering::Relaxed);
+            if bytes == total || bytes < last || bytes - last > total / 100 {
+                told.store(bytes, Ordering::Relaxed);
+                let event = Event::new(UV, State::Progress).detail("Downloading uv");
+                context.progress(event.bytes(bytes, total));
+            }
         };
         let path: PathBuf = tokio::select! {
             fetched = bootstrap::fetch(request, &listener) => fetched?,
