@@ -14,7 +14,7 @@ pub(crate) fn reproducible(command: Cmd<'_>) -> Result<Cmd<'_>> {
     let sh = tools::shell()?;
     let sysroot = cmd!(sh, "rustc --print sysroot").quiet().read()?;
     // Later entries win, so the more special ones follow the more general ones.
-    let flags: Vec<String> = [
+    let mut flags: Vec<String> = [
         (cargo_home_dir()?, "/cargo"),
         (PathBuf::from(sysroot), "/rust"),
         (repo::root().to_owned(), "/ktx"),
@@ -23,6 +23,10 @@ pub(crate) fn reproducible(command: Cmd<'_>) -> Result<Cmd<'_>> {
     .iter()
     .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()))
     .collect();
+    if cfg!(target_env = "musl") {
+        // A library that a program loads must use that program's libc.
+        flags.push("-Ctarget-feature=-crt-static".to_owned());
+    }
     Ok(command
         .env_remove("RUSTFLAGS")
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))

@@ -1,6 +1,7 @@
 //! The release toolchain: everything that builds, checks, packs or measures ktx is a verb here.
 
 mod addon;
+mod bench;
 mod build;
 mod demo;
 mod digest;
@@ -55,6 +56,8 @@ enum Verb {
     Demo(demo::Options),
     /// Run every check and every test
     Test(test::Options),
+    /// Compare ktx with the bare commands it stands on
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Verb::Tidy(options) => tidy::run(&options),
         Verb::Demo(options) => demo::run(&options),
         Verb::Test(options) => test::run(&options),
+        Verb::Bench(options) => bench::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
