@@ -35,7 +35,10 @@ impl Environment {
                 fs_err::copy(&path, installed.join(path.file_name().unwrap())).unwrap();
             }
         }
-        fs_err::copy(env!("CARGO_BIN_EXE_ktx-daemon"), environment.daemon()).unwrap();
+        install(
+            Path::new(env!("CARGO_BIN_EXE_ktx-daemon")),
+            &environment.daemon(),
+        );
         environment
     }
 
@@ -78,6 +81,19 @@ impl Environment {
     pub(crate) fn request(&self, request: &Value) -> Value {
         let output = send(self.command(), request.to_string().as_bytes());
         outcome(&output)
+    }
+}
+
+/// Copies a program in a process of its own: while this one has the copy open
+/// for writing, a test on another thread that forks would keep it open, and
+/// running it would fail with ETXTBSY.
+fn install(program: &Path, destination: &Path) {
+    if cfg!(windows) {
+        fs_err::copy(program, destination).unwrap();
+    } else {
+        let mut copy = Command::new("cp");
+        let copied = copy.args([program, destination]).status().unwrap();
+        assert!(copied.success());
     }
 }
 
