@@ -11,7 +11,6 @@ use ktx_os::command::{Command, CommandError, Executor, Output};
 use ktx_os::environment::Environment;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::EnvError;
 use crate::evidence::Evidence;
 use crate::log::Log;
 use crate::progress::{Event, State};
@@ -183,15 +182,6 @@ impl<'a> Context<'a> {
                 .is_dir()
                 .then(|| self.specification.workspace.clone()),
             timeout,
-        }
-    }
-
-    /// Fails if the caller gave up.
-    pub fn ensure_wanted(&self) -> Result<(), EnvError> {
-        if self.cancellation.is_cancelled() {
-            Err(EnvError::Cancelled)
-        } else {
-            Ok(())
         }
     }
 }

@@ -41,7 +41,7 @@ pub enum EnvError {
     NoUv,
     /// uv could not be fetched.
     #[error(transparent)]
-    Bootstrap(#[from] BootstrapError),
+    Bootstrap(Box<BootstrapError>),
     /// The uv that `KTX_UV` names does not work.
     #[error(
         "The uv that KTX_UV names does not run: `{program}` ({})",
@@ -51,7 +51,7 @@ pub enum EnvError {
         /// Its path.
         program: String,
         /// What happened.
-        source: CommandError,
+        source: Box<CommandError>,
     },
     /// The kept uv has the right bytes and does not run.
     #[error("The kept uv does not run: `{}` ({})", path.display(), reason(source))]
@@ -59,7 +59,7 @@ pub enum EnvError {
         /// Its path.
         path: PathBuf,
         /// What happened.
-        source: CommandError,
+        source: Box<CommandError>,
     },
     /// `requiresPython` is not a version specifier.
     #[error("`{range}` is not a range of Python versions: {reason}")]
@@ -78,7 +78,7 @@ pub enum EnvError {
         /// The versions that will do.
         range: String,
         /// What happened.
-        source: CommandError,
+        source: Box<CommandError>,
     },
     /// A command that makes the environment failed.
     #[error("Cannot make the {preset}: {}", reason(source))]
@@ -86,7 +86,7 @@ pub enum EnvError {
         /// The preset.
         preset: &'static str,
         /// What happened.
-        source: CommandError,
+        source: Box<CommandError>,
     },
     /// The environment was made and does not work.
     #[error("The installed environment does not work: {detail}")]
@@ -107,11 +107,20 @@ pub enum EnvError {
     Cancelled,
 }
 
+impl From<BootstrapError> for EnvError {
+    fn from(error: BootstrapError) -> Self {
+        Self::Bootstrap(Box::new(error))
+    }
+}
+
 impl EnvError {
     pub(crate) fn command(preset: &'static str, source: CommandError) -> Self {
         match source {
             CommandError::Cancelled { .. } => Self::Cancelled,
-            source => Self::Command { preset, source },
+            source => Self::Command {
+                preset,
+                source: Box::new(source),
+            },
         }
     }
 

@@ -85,7 +85,7 @@ impl PresetProvider for PythonPreset {
             Err(CommandError::Cancelled { .. }) => Err(EnvError::Cancelled),
             Err(source) => Err(EnvError::NoPython {
                 range: request.to_owned(),
-                source,
+                source: Box::new(source),
             }),
         }
     }

@@ -82,7 +82,7 @@ impl Uv {
     pub(crate) fn find_python(&self, context: &Context<'_>, request: &str) -> Command {
         self.command(
             context,
-            ["python", "find", "--no-project", request],
+            ["python", "find", "--no-project", "--system", request],
             LOCAL_TIMEOUT,
         )
     }
@@ -258,7 +258,7 @@ impl PresetProvider for UvPreset {
                 Err(CommandError::Cancelled { .. }) => Err(EnvError::Cancelled),
                 Err(source) => Err(EnvError::ChosenUv {
                     program: program.to_owned(),
-                    source,
+                    source: Box::new(source),
                 }),
             };
         }
@@ -359,7 +359,10 @@ async fn check_kept(context: &Context<'_>) -> Result<Result<Uv, CheckReport>, En
         Ok(uv) => Ok(Ok(uv)),
         Err(CommandError::Cancelled { .. }) => Err(EnvError::Cancelled),
         // The bytes are right, so fetching them again mends nothing.
-        Err(source) => Err(EnvError::KeptUv { path, source }),
+        Err(source) => Err(EnvError::KeptUv {
+            path,
+            source: Box::new(source),
+        }),
     }
 }
 
