@@ -26,6 +26,7 @@ mod wheel;
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 /// Build, check, pack and measure ktx.
@@ -61,23 +62,28 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().verb {
-        Verb::Wheel(options) => wheel::run(&options),
-        Verb::Manifest(options) => manifest::run(&options),
-        Verb::Addon(options) => addon::run(&options),
-        Verb::Npm(options) => npm::run(&options),
-        Verb::Lock(options) => lock::run(&options),
-        Verb::UvPins(options) => uv_pins::run(&options),
-        Verb::Tidy(options) => tidy::run(&options),
-        Verb::Demo(options) => demo::run(&options),
-        Verb::Test(options) => test::run(&options),
-        Verb::Bench(options) => bench::run(&options),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    match run(Cli::parse().verb) {
+        Ok(code) => code,
         Err(error) => {
             say::failure(&error);
             ExitCode::FAILURE
         }
     }
+}
+
+fn run(verb: Verb) -> Result<ExitCode> {
+    match verb {
+        Verb::Wheel(options) => wheel::run(&options)?,
+        Verb::Lock(options) => lock::run(&options)?,
+        Verb::Manifest(options) => manifest::run(&options)?,
+        Verb::Addon(options) => addon::run(&options)?,
+        Verb::Npm(options) => npm::run(&options)?,
+        Verb::UvPins(options) => uv_pins::run(&options)?,
+        Verb::Tidy(options) => tidy::run(&options)?,
+        Verb::Demo(options) => demo::run(&options)?,
+        Verb::Bench(options) => bench::run(&options)?,
+        // It has said what failed.
+        Verb::Test(options) => return test::run(&options),
+    }
+    Ok(ExitCode::SUCCESS)
 }

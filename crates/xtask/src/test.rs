@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every check and every test, on a machine with Rust, Node and Python.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::Instant;
 
@@ -15,6 +15,8 @@ use crate::steps::{Step, Steps, capture, step, tests};
 use crate::tools::PythonTools;
 use crate::{docs, lock, npm, repo, say, stage, tidy, tools, uv};
 
+const VITEST_MARKS: &[&str] = &["Test Files ", "Tests ", "Duration "];
+
 const RUSTFMT: Step = step("rustfmt");
 const CLIPPY: Step = step("clippy");
 const DENY: Step = step("deny");
@@ -24,12 +26,12 @@ const LOCK: Step = step("lock");
 const BUILD: Step = step("build");
 const TYPES: Step = step("types");
 const LINT: Step = step("lint");
-const NEXTEST: Step = tests("nextest", 1);
-const DOCTEST: Step = tests("doctest", 1);
-const PYTEST: Step = tests("pytest", 1);
-const VITEST: Step = tests("vitest", 4);
-const E2E: Step = tests("e2e", 4);
-const DOCS: Step = tests("docs", 1);
+const NEXTEST: Step = tests("nextest", &["Summary ["]);
+const DOCTEST: Step = tests("doctest", &["test result: "]);
+const PYTEST: Step = tests("pytest", &[" in "]);
+const VITEST: Step = tests("vitest", VITEST_MARKS);
+const E2E: Step = tests("e2e", VITEST_MARKS);
+const DOCS: Step = tests("docs", &[" ran"]);
 const ALL: [Step; 15] = [
     RUSTFMT, CLIPPY, DENY, TIDY, RUFF, LOCK, BUILD, TYPES, LINT, NEXTEST, DOCTEST, PYTEST, VITEST,
     E2E, DOCS,
@@ -46,13 +48,13 @@ pub(crate) struct Options {
 }
 
 /// Runs the steps; tests run after everything that only looks at the code.
-pub(crate) fn run(options: &Options) -> Result<()> {
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let steps = Steps::new(&options.steps);
     if options.dry_run {
         ALL.iter()
             .filter(|step| steps.includes(step.name))
             .for_each(|step| say::result(step.name));
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     let started = Instant::now();
     let policy = Policy::load()?;
@@ -63,7 +65,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         build_and_check_packages(&steps, &policy, &python_tools);
     });
     run_tests(&steps, &policy, &python_tools)?;
-    steps.finish(started)
+    Ok(if steps.finish(started) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn check_rust(steps: &Steps) {
@@ -116,6 +122,7 @@ fn run_tests(steps: &Steps, policy: &Policy, python_tools: &PythonTools) -> Resu
                 "--workspace",
                 "--locked",
                 "--no-tests=fail",
+                "--no-fail-fast",
             ])
             .env("KTX_TEST_UV", &uv_path);
         capture(NEXTEST.name, nextest)

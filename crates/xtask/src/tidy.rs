@@ -23,6 +23,28 @@ const INSTALL_SCRIPTS: [&str; 6] = [
     "prepare",
     "postprepare",
 ];
+/// Where the libraries' sources are.
+const LIBRARIES: [&str; 5] = [
+    "crates/ktx-os/src/",
+    "crates/ktx-asset/src/",
+    "crates/ktx-env/src/",
+    "crates/ktx-runtime/src/",
+    "crates/ktx-node/src/",
+];
+/// The registry of environment variables.
+const VARIABLES: &str = "crates/ktx-os/src/variables.rs";
+/// What only one file of the libraries holds.
+const OWNERS: [(&str, &[&str]); 3] = [
+    (
+        "crates/ktx-runtime/src/layout.rs",
+        &["\".venv", "\"install.log\"", "\"kaelio\""],
+    ),
+    (
+        "crates/ktx-env/src/uv.rs",
+        &["\"pip\"", "\"--require-hashes\"", "\"UV_NO_CONFIG\""],
+    ),
+    (VARIABLES, &["var(\"", "var_os(\""]),
+];
 /// Words that mean unfinished work; spelled so that this file does not hold them.
 const UNFINISHED: [&str; 4] = [
     concat!("TO", "DO"),
@@ -47,7 +69,8 @@ pub(crate) fn report() -> Result<String> {
     let mut problems = Vec::new();
     problems.extend(versions(&policy)?);
     problems.extend(sources(&files)?);
-    problems.extend(npm_manifests(&files)?);
+    problems.extend(install_scripts(&files)?);
+    problems.extend(one_place(&files)?);
     problems.extend(pins(&policy)?);
     problems.extend(workflows(&files)?);
     problems.extend(invariants()?);
@@ -162,7 +185,8 @@ fn has_purpose(text: &str, extension: &str) -> bool {
     marks.iter().any(|mark| start.starts_with(mark))
 }
 
-fn npm_manifests(files: &Files) -> Result<Vec<String>> {
+/// Nothing may run when a package is installed.
+fn install_scripts(files: &Files) -> Result<Vec<String>> {
     let mut problems = Vec::new();
     for name in files.0.iter().filter(|name| name.ends_with("package.json")) {
         let manifest = read_json(name)?;
@@ -173,6 +197,37 @@ fn npm_manifests(files: &Files) -> Result<Vec<String>> {
             problems.push(format!(
                 "{name}: has the script `{script}`, which runs when it is installed"
             ));
+        }
+    }
+    Ok(problems)
+}
+
+/// What one file of the libraries knows must not stand in another.
+fn one_place(files: &Files) -> Result<Vec<String>> {
+    let registry = fs_err::read_to_string(repo::path(VARIABLES))?;
+    let variables: Vec<String> = registry
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub const ")?.split('"').nth(1))
+        .map(|name| format!("\"{name}\""))
+        .collect();
+    let mut places: Vec<(&str, Vec<String>)> = OWNERS
+        .iter()
+        .map(|(owner, marks)| (*owner, marks.iter().map(|&mark| mark.to_owned()).collect()))
+        .collect();
+    places.push((VARIABLES, variables));
+    let mut problems = Vec::new();
+    for (name, _) in files
+        .with_extension(&["rs"])
+        .filter(|(name, _)| LIBRARIES.iter().any(|library| name.starts_with(library)))
+    {
+        let text = fs_err::read_to_string(repo::path(name))?;
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for (owner, marks) in places.iter().filter(|(owner, _)| name != *owner) {
+            for mark in marks.iter().filter(|mark| code.contains(*mark)) {
+                problems.push(format!(
+                    "{name}: holds `{mark}`, which only `{owner}` knows"
+                ));
+            }
         }
     }
     Ok(problems)
@@ -283,7 +338,7 @@ fn invariants() -> Result<Vec<String>> {
         let mut held_by = 0;
         for quoted in item.split('`').skip(1).step_by(2) {
             let (path, test) = quoted.split_once("::").unwrap_or((quoted, ""));
-            if !path.contains('/') || path.contains(' ') {
+            if !(quoted.contains("::") || path.contains('/')) || path.contains(' ') {
                 continue;
             }
             match fs_err::read_to_string(repo::path(path)) {
