@@ -38,6 +38,9 @@ pub struct Specification {
     /// The Python versions that will do, as a PEP 440 specifier; `None`
     /// leaves the choice to uv.
     pub requires_python: Option<String>,
+    /// The evidence of an environment that works: its interpreter is taken
+    /// again if it will do, and no other is looked for.
+    pub precedent: Option<Evidence>,
     /// What is installed, and how.
     pub packages: Packages,
     /// Modules that must be importable; with none, and packages that are not

@@ -13,7 +13,9 @@ use crate::records::Installed;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Evidence {
-    /// The interpreter's version: `3.11.7`.
+    /// The interpreter that the environment is made with.
+    pub interpreter: PathBuf,
+    /// Its version: `3.11.7`.
     pub python_version: String,
     /// Installed versions by normalised name.
     pub packages: Installed,
@@ -31,30 +33,14 @@ pub struct Stamp {
     /// When it was last modified, in nanoseconds since 1970 (a decimal
     /// string: JSON numbers do not hold so many digits everywhere).
     pub modified: String,
+    /// When its content or its permissions last changed, in seconds since
+    /// 1970: the system keeps this time, and nobody can set it. Empty where it
+    /// keeps none.
+    #[serde(default)]
+    pub changed: String,
 }
 
 impl Evidence {
-    /// Stamps `files`.
-    ///
-    /// # Errors
-    ///
-    /// Names the file that cannot be looked at.
-    pub fn observe(
-        python_version: String,
-        packages: Installed,
-        files: &[PathBuf],
-    ) -> Result<Self, (PathBuf, io::Error)> {
-        let files = files
-            .iter()
-            .map(|path| Stamp::of(path).map_err(|source| (path.clone(), source)))
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
-            python_version,
-            packages,
-            files,
-        })
-    }
-
     /// Whether the interpreter's files are the ones that were seen running.
     pub fn interpreter_is_unchanged(&self) -> bool {
         !self.files.is_empty()
@@ -66,8 +52,16 @@ impl Evidence {
 }
 
 impl Stamp {
-    fn of(path: &Path) -> io::Result<Self> {
+    /// Stamps the file at `path`.
+    pub fn of(path: &Path) -> io::Result<Self> {
         let metadata = fs_err::metadata(path)?;
+        #[cfg(unix)]
+        let changed = {
+            use std::os::unix::fs::MetadataExt;
+            format!("{}.{:09}", metadata.ctime(), metadata.ctime_nsec())
+        };
+        #[cfg(windows)]
+        let changed = String::new();
         let modified = metadata
             .modified()?
             .duration_since(UNIX_EPOCH)
@@ -76,6 +70,7 @@ impl Stamp {
             path: path.to_owned(),
             bytes: metadata.len(),
             modified: modified.as_nanos().to_string(),
+            changed,
         })
     }
 }

@@ -46,6 +46,16 @@ impl PresetProvider for PythonPreset {
                 range: request.to_owned(),
                 reason: error.to_string(),
             })?;
+        if let Some(precedent) = &context.specification.precedent
+            && Version::from_str(&precedent.python_version)
+                .is_ok_and(|version| range.contains(&version))
+            && precedent.interpreter_is_unchanged()
+        {
+            let path = precedent.interpreter.clone();
+            let detail = format!("Python {} at {}", precedent.python_version, path.display());
+            context.facts(|facts| facts.interpreter = Some(path));
+            return Ok(CheckReport::healthy(detail));
+        }
         let uv = uv(context)?;
         let mut candidates = Vec::new();
         for find in [

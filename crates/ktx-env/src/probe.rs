@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ktx_os::command::CommandError;
-use serde::Deserialize;
 
 use crate::context::Context;
 use crate::error::EnvError;
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, Stamp};
 use crate::packages::PACKAGES;
 use crate::preset::{ApplyReport, CheckReport, PresetId, PresetProvider, PresetStatus};
 use crate::records;
@@ -23,25 +22,29 @@ pub const PROBE: PresetId = "probe";
 /// How long all imports together may take, the first time and cold.
 const IMPORT_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// Imports the modules named as arguments, then prints as JSON what the
-/// interpreter is and which files it cannot run without.
+/// Imports the modules named as arguments, then prints, a line each, what the
+/// interpreter is and the files that it cannot run without. It imports nothing
+/// else: this is on the path of every installation.
 const SCRIPT: &str = "\
-import importlib, json, os, sys, sysconfig
+import os, sys
 for name in sys.argv[1:]:
-    importlib.import_module(name)
-library = os.path.join(sysconfig.get_config_var('LIBDIR') or '', sysconfig.get_config_var('INSTSONAME') or '')
-files = [sys._base_executable, sys.executable, os.__file__, library, os.path.join(sys.prefix, 'pyvenv.cfg')]
-print(json.dumps({'version': '%d.%d.%d' % sys.version_info[:3], 'files': [f for f in files if os.path.isfile(f)]}))
+    __import__(name)
+major, minor, patch = sys.version_info[:3]
+print(f'{major}.{minor}.{patch}')
+libraries = [f'libpython{major}.{minor}.{end}' for end in ('so.1.0', 'dylib')]
+for path in (
+    sys._base_executable,
+    sys.executable,
+    os.__file__,
+    os.path.join(sys.prefix, 'pyvenv.cfg'),
+    *(os.path.join(sys.base_prefix, 'lib', library) for library in libraries),
+):
+    if os.path.isfile(path):
+        print(path)
 ";
 
 /// The interpreter imports what it must, and the executables answer.
 pub struct ProbePreset;
-
-#[derive(Deserialize)]
-struct Answer {
-    version: String,
-    files: Vec<PathBuf>,
-}
 
 #[async_trait]
 impl PresetProvider for ProbePreset {
@@ -80,7 +83,8 @@ impl PresetProvider for ProbePreset {
         if let Err((name, error)) = answered {
             return broken(&format!("The installed {name} does not run"), error);
         }
-        let Ok(answer) = serde_json::from_str::<Answer>(output.stdout.trim()) else {
+        let mut lines = output.stdout.lines();
+        let (Some(version), files) = (lines.next(), lines.map(PathBuf::from)) else {
             return Ok(CheckReport::new(
                 PresetStatus::Broken,
                 "The installed Python did not say what it is",
@@ -90,9 +94,18 @@ impl PresetProvider for ProbePreset {
             Ok(packages) => packages,
             Err(fault) => return Ok(CheckReport::new(PresetStatus::Broken, fault.to_string())),
         };
-        let detail = format!("Python {} with {} packages", answer.version, packages.len());
-        let evidence = Evidence::observe(answer.version, packages, &answer.files)
-            .map_err(|(path, source)| EnvError::Io { path, source })?;
+        let detail = format!("Python {version} with {} packages", packages.len());
+        let files = files
+            .map(|path| Stamp::of(&path).map_err(|source| EnvError::Io { path, source }))
+            .collect::<Result<Vec<_>, _>>()?;
+        let evidence = Evidence {
+            interpreter: files
+                .first()
+                .map_or_else(PathBuf::new, |stamp| stamp.path.clone()),
+            python_version: version.to_owned(),
+            packages,
+            files,
+        };
         context.facts(|facts| facts.evidence = Some(evidence));
         Ok(CheckReport::healthy(detail))
     }

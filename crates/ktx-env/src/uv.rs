@@ -11,9 +11,10 @@ use ktx_os::command::{Command, CommandError};
 use ktx_os::variables;
 use pep440_rs::Version;
 
-use crate::bootstrap::{self, Pins, Unverified};
+use crate::bootstrap::{self, Pin, Pins, Unverified};
 use crate::context::{Context, Packages};
 use crate::error::EnvError;
+use crate::evidence::Stamp;
 use crate::preset::{ApplyReport, CheckReport, PresetId, PresetProvider, PresetStatus};
 use crate::progress::{Event, State};
 
@@ -294,6 +295,7 @@ impl PresetProvider for UvPreset {
             path: directory.clone(),
             source,
         })?;
+        sweep(directory);
         let environment = context
             .environment
             .iter()
@@ -339,10 +341,10 @@ async fn check_kept(context: &Context<'_>) -> Result<Result<Uv, CheckReport>, En
     let path = context.specification.kept_uv.join(pin.binary_name());
     let hashed = tokio::task::spawn_blocking({
         let path = path.clone();
-        move || bootstrap::verify(&path, pin)
+        move || verify_once(&path, pin)
     });
     match hashed.await {
-        Ok(Ok(_)) => {}
+        Ok(Ok(())) => {}
         Ok(Err(Unverified::Missing { .. })) => {
             let detail = format!("uv was not found on the PATH, nor at {}", path.display());
             return Ok(Err(CheckReport::new(PresetStatus::Missing, detail)));
@@ -363,6 +365,37 @@ async fn check_kept(context: &Context<'_>) -> Result<Result<Uv, CheckReport>, En
             path,
             source: Box::new(source),
         }),
+    }
+}
+
+/// Hashes the kept copy, unless the system says that it is the file that was
+/// hashed before: a stamp is left beside it. Where the system keeps no time of
+/// change, it is hashed each time.
+fn verify_once(path: &Path, pin: &Pin) -> Result<(), Unverified> {
+    let stamp_path = path.with_extension("stamp");
+    let stamp = Stamp::of(path)
+        .ok()
+        .filter(|stamp| !stamp.changed.is_empty());
+    if let Some(stamp) = &stamp
+        && ktx_os::json::read::<Stamp>(&stamp_path, 1).is_ok_and(|hashed| hashed == *stamp)
+        && fs_err::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file())
+    {
+        return Ok(());
+    }
+    bootstrap::verify(path, pin)?;
+    if let Some(stamp) = stamp.and_then(|stamp| serde_json::to_vec(&stamp).ok()) {
+        // Without a stamp, as on a read-only file system, it is hashed again.
+        let _ = ktx_os::files::write_atomically(&stamp_path, &stamp);
+    }
+    Ok(())
+}
+
+/// Removes what a killed download left behind.
+fn sweep(directory: &Path) {
+    let left = fs_err::read_dir(directory).into_iter().flatten().flatten();
+    for entry in left.filter(|entry| entry.file_name().to_string_lossy().starts_with(".uv-")) {
+        // What cannot be removed takes room and does nothing else.
+        let _ = fs_err::remove_file(entry.path());
     }
 }
 

@@ -3,28 +3,30 @@
 
 use std::collections::BTreeMap;
 
+use crate::variables;
+
 /// Variables that a child needs to find programs, the user's files, its
 /// language and the network, and that cannot redirect what it installs or
 /// imports. Names are matched without regard to case, as Windows does.
 const PASSED: &[&str] = &[
     // Programs and directories.
     "PATH",
-    "HOME",
+    variables::HOME,
     "USER",
     "LOGNAME",
     "TMPDIR",
     "TMP",
     "TEMP",
-    "XDG_DATA_HOME",
+    variables::XDG_DATA_HOME,
     // Windows processes do not start, or do not find their profile, without these.
     "SYSTEMROOT",
     "SYSTEMDRIVE",
     "WINDIR",
     "COMSPEC",
     "PATHEXT",
-    "USERPROFILE",
+    variables::USERPROFILE,
     "APPDATA",
-    "LOCALAPPDATA",
+    variables::LOCALAPPDATA,
     "PROGRAMDATA",
     "PROGRAMFILES",
     "NUMBER_OF_PROCESSORS",

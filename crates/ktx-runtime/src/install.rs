@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use ktx_asset::{Asset, Feature, LockedPackage};
 use ktx_env::{
-    Context, EnvError, Event, Log, Orchestrator, PROBE, Packages, PackagesPreset, ProbePreset,
-    PythonPreset, Registry, Specification, State, UvPreset, VenvPreset,
+    Context, EnvError, Event, Evidence, Log, Orchestrator, PROBE, Packages, PackagesPreset,
+    ProbePreset, PythonPreset, Registry, Specification, State, UvPreset, VenvPreset,
 };
 use ktx_os::command::Executor;
 use ktx_os::environment::Environment;
@@ -80,15 +80,16 @@ pub async fn install(install: Install) -> Result<Installed, RuntimeError> {
     });
     let (asset, seen) = tokio::join!(verified, install.look());
     let asset = asset.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-    if let Some(ready) = install.ready(seen?, &asset, &features)? {
+    if let Some(ready) = install.ready(&seen?, &asset, &features)? {
         return Ok(ready);
     }
     let _lock = install.lock().await?;
     // Somebody else may have installed it while this one waited.
-    if let Some(ready) = install.ready(install.look().await?, &asset, &features)? {
+    let seen = install.look().await?;
+    if let Some(ready) = install.ready(&seen, &asset, &features)? {
         return Ok(ready);
     }
-    install.attempt(asset, features).await
+    install.attempt(asset, features, seen.into_evidence()).await
 }
 
 impl Install {
@@ -106,7 +107,7 @@ impl Install {
     /// What was seen, if that will do.
     fn ready(
         &self,
-        seen: Status,
+        seen: &Status,
         asset: &Asset,
         features: &[Feature],
     ) -> Result<Option<Installed>, RuntimeError> {
@@ -115,7 +116,7 @@ impl Install {
         }
         if seen.is_newer {
             return Err(RuntimeError::Newer {
-                detail: seen.detail,
+                detail: seen.detail.clone(),
             });
         }
         Ok(seen
@@ -123,7 +124,7 @@ impl Install {
             .cloned()
             .map(|manifest| Installed {
                 status: InstallStatus::Ready,
-                layout: seen.layout,
+                layout: seen.layout.clone(),
                 asset: asset.clone(),
                 manifest,
             }))
@@ -168,6 +169,7 @@ impl Install {
         &self,
         asset: Asset,
         features: Vec<Feature>,
+        precedent: Option<Evidence>,
     ) -> Result<Installed, RuntimeError> {
         create_trusted(&self.layout.version_dir)?;
         let need = Need::of(&asset, &features);
@@ -179,9 +181,14 @@ impl Install {
         };
         let workspace = &attempt.directories[0];
         files::create_private_dir_all(workspace).map_err(RuntimeError::writing(workspace))?;
+        let mut specification = specification(&layout, &asset, &features, workspace)?;
+        specification.precedent = precedent;
         let log = Log::create(&layout.install_log_path)
             .map_err(RuntimeError::writing(&layout.install_log_path))?;
-        match self.build(&layout, &asset, features, workspace, &log).await {
+        match self
+            .build(&layout, &asset, features, &specification, &log)
+            .await
+        {
             Ok(manifest) => {
                 attempt.keep();
                 if let Err(error) =
@@ -208,12 +215,11 @@ impl Install {
         layout: &Layout,
         asset: &Asset,
         features: Vec<Feature>,
-        workspace: &Path,
+        specification: &Specification,
         log: &Log,
     ) -> Result<RuntimeManifest, RuntimeError> {
-        let specification = specification(layout, asset, &features, workspace)?;
         let mut context = Context::new(
-            &specification,
+            specification,
             &self.environment,
             self.executor.as_ref(),
             &self.cancellation,

@@ -2,8 +2,8 @@
 
 use ktx_asset::AssetManifest;
 use ktx_env::{
-    Context, EnvError, Orchestrator, PACKAGES, Packages, PackagesPreset, Registry, Specification,
-    VENV, VenvPreset,
+    Context, EnvError, Evidence, Orchestrator, PACKAGES, Packages, PackagesPreset, Registry,
+    Specification, VENV, VenvPreset,
 };
 use ktx_os::command::Executor;
 use ktx_os::environment::Environment;
@@ -142,6 +142,7 @@ pub(crate) fn at(layout: &Layout) -> Specification {
         kept_uv: layout.kept_uv_dir(),
         kept_python: layout.kept_python_dir(),
         requires_python: None,
+        precedent: None,
         packages: Packages::Resolved {
             requirement: String::new(),
         },
@@ -151,6 +152,13 @@ pub(crate) fn at(layout: &Layout) -> Specification {
 }
 
 impl Status {
+    /// The evidence of the runtime, if it can be used.
+    pub(crate) fn into_evidence(self) -> Option<Evidence> {
+        self.manifest
+            .filter(|_| self.kind == StatusKind::Ready)
+            .and_then(|manifest| manifest.evidence)
+    }
+
     /// Whether the runtime can be used in place of one with `features` that
     /// is installed from `asset`.
     pub(crate) fn serves(

@@ -108,6 +108,7 @@ fn specification() -> Specification {
         kept_uv: "/nowhere".into(),
         kept_python: "/nowhere".into(),
         requires_python: None,
+        precedent: None,
         packages: Packages::Resolved {
             requirement: String::new(),
         },

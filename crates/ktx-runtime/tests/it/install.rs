@@ -6,7 +6,7 @@ use fs_err as fs;
 use ktx_asset::Feature;
 use ktx_runtime::{InstallStatus, StatusKind, install};
 
-use crate::support::World;
+use crate::support::{World, plant_executables};
 
 #[tokio::test]
 async fn runs_three_commands_and_believes_their_outcome() {
@@ -47,7 +47,7 @@ async fn reuses_a_ready_runtime_without_running_anything() {
     let world = World::new();
     let first = world.install().await.unwrap();
     assert_eq!(world.status().await.kind, StatusKind::Broken);
-    world.plant_executables(&first.layout);
+    plant_executables(&first.layout);
     let second = world.install().await.unwrap();
     assert_eq!(second.status, InstallStatus::Ready);
     assert_eq!(second.manifest, first.manifest);
@@ -58,7 +58,7 @@ async fn reuses_a_ready_runtime_without_running_anything() {
 async fn keeps_what_was_ready_and_the_log_when_a_rebuild_fails() {
     let world = World::new();
     let first = world.install().await.unwrap();
-    world.plant_executables(&first.layout);
+    plant_executables(&first.layout);
     *world.executor.fails.lock().unwrap() = Some("uv venv");
     let error = install(ktx_runtime::Install {
         force: true,
@@ -84,7 +84,7 @@ async fn keeps_what_was_ready_and_the_log_when_a_rebuild_fails() {
 async fn builds_in_another_directory_and_removes_the_old_one_once_published() {
     let world = World::new();
     let first = world.install().await.unwrap();
-    world.plant_executables(&first.layout);
+    plant_executables(&first.layout);
     let second = install(ktx_runtime::Install {
         force: true,
         ..world.installation()
@@ -100,7 +100,7 @@ async fn builds_in_another_directory_and_removes_the_old_one_once_published() {
 async fn keeps_an_environment_that_is_in_use() {
     let world = World::new();
     let first = world.install().await.unwrap();
-    world.plant_executables(&first.layout);
+    plant_executables(&first.layout);
     let lease = fs::File::create(first.layout.venv_dir.join(".ktx-lease")).unwrap();
     lease.file().lock_shared().unwrap();
     install(ktx_runtime::Install {
@@ -116,7 +116,7 @@ async fn keeps_an_environment_that_is_in_use() {
 async fn heals_whatever_the_manifest_has_become() {
     let world = World::new();
     let installed = world.install().await.unwrap();
-    world.plant_executables(&installed.layout);
+    plant_executables(&installed.layout);
     let path = &installed.layout.manifest_path;
     let manifest = fs::read_to_string(path).unwrap();
     for length in (0..manifest.trim_end().len()).step_by(7) {

@@ -96,13 +96,6 @@ impl World {
         .unwrap()
     }
 
-    /// Puts the files where an installation would have put them.
-    pub(crate) fn plant_executables(&self, layout: &Layout) {
-        fs::create_dir_all(layout.python_path.parent().unwrap()).unwrap();
-        fs::write(&layout.python_path, "").unwrap();
-        fs::write(&layout.daemon_path, "").unwrap();
-    }
-
     /// `text` without what differs from run to run.
     pub(crate) fn filtered(&self, text: &str) -> String {
         text.replace(&self.directory.path().display().to_string(), "[world]")
@@ -112,6 +105,13 @@ impl World {
     pub(crate) fn version_dir_names(&self) -> Vec<String> {
         names(self.layout().version_dir)
     }
+}
+
+/// Puts the files where an installation would have put them.
+pub(crate) fn plant_executables(layout: &Layout) {
+    fs::create_dir_all(layout.python_path.parent().unwrap()).unwrap();
+    fs::write(&layout.python_path, "").unwrap();
+    fs::write(&layout.daemon_path, "").unwrap();
 }
 
 /// The names in a directory, in order.
