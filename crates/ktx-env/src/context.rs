@@ -11,10 +11,10 @@ use ktx_os::command::{Command, CommandError, Executor, Output};
 use ktx_os::environment::Environment;
 use tokio_util::sync::CancellationToken;
 
+use crate::error::EnvError;
 use crate::evidence::Evidence;
 use crate::log::Log;
 use crate::progress::{Event, State};
-use crate::uv::Uv;
 
 /// An environment as it should be, and the places to make it with.
 #[derive(Clone, Debug)]
@@ -78,6 +78,15 @@ impl Specification {
     }
 }
 
+/// A uv that answered with its version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uv {
+    /// How it is called: a path, or `uv` for the one on the `PATH`.
+    pub program: String,
+    /// What it said of itself: `uv 0.13.8`.
+    pub version: String,
+}
+
 /// What presets have established so far.
 #[derive(Debug, Default)]
 pub struct Facts {
@@ -136,6 +145,11 @@ impl<'a> Context<'a> {
         access(&mut facts)
     }
 
+    /// The uv that its preset established.
+    pub(crate) fn uv(&self) -> Result<Uv, EnvError> {
+        self.facts(|facts| facts.uv.clone()).ok_or(EnvError::NoUv)
+    }
+
     pub(crate) fn progress(&self, event: Event) {
         (self.listener)(event);
     }
@@ -147,6 +161,10 @@ impl<'a> Context<'a> {
         preset: &'static str,
         command: &Command,
     ) -> Result<Output, CommandError> {
+        if self.cancellation.is_cancelled() {
+            let program = command.program.clone();
+            return Err(CommandError::Cancelled { program });
+        }
         if let Some(log) = self.log {
             log.command(command);
         }

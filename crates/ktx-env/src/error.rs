@@ -8,8 +8,7 @@ use ktx_os::command::CommandError;
 use ktx_os::files;
 
 use crate::bootstrap::BootstrapError;
-use crate::uv::HOST_PLATFORM;
-use crate::venv::reason;
+use crate::platform::HOST_PLATFORM;
 
 /// Why an environment could not be looked at or made.
 #[derive(Debug, thiserror::Error)]
@@ -193,4 +192,21 @@ fn says_full(error: &CommandError) -> bool {
         .iter()
         .any(|words| output.stderr.contains(words))
     })
+}
+
+/// Why a command failed, without its name.
+pub(crate) fn reason(error: &CommandError) -> String {
+    match error {
+        CommandError::Start { source, .. } => source.to_string(),
+        CommandError::Failed { reason, output, .. } => {
+            let last = output
+                .stderr
+                .lines()
+                .rev()
+                .find(|line| !line.trim().is_empty());
+            last.map_or_else(|| reason.clone(), |line| line.trim().to_owned())
+        }
+        CommandError::Timeout { seconds, .. } => format!("no answer within {seconds} s"),
+        CommandError::Cancelled { .. } => "cancelled".to_owned(),
+    }
 }

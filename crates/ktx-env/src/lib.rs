@@ -9,28 +9,26 @@ pub mod bootstrap;
 mod context;
 mod error;
 mod evidence;
-mod interpreter;
 mod log;
-mod packages;
+mod platform;
 mod preset;
-mod probe;
+mod presets;
 mod progress;
 mod records;
 mod uv;
-mod venv;
 
-pub use context::{Context, Facts, Packages, Specification};
+pub use context::{Context, Facts, Packages, Specification, Uv};
 pub use error::EnvError;
 pub use evidence::{Evidence, Stamp};
-pub use interpreter::{PYTHON, PythonPreset};
 pub use log::Log;
-pub use packages::{PACKAGES, PackagesPreset};
+pub use platform::HOST_PLATFORM;
 pub use preset::{
     ApplyReport, CheckReport, Orchestrator, PresetId, PresetProvider, PresetReport, PresetStatus,
     Registry,
 };
-pub use probe::{PROBE, ProbePreset};
+pub use presets::{
+    PACKAGES, PROBE, PYTHON, PackagesPreset, ProbePreset, PythonPreset, UV, UvPreset, VENV,
+    VenvPreset,
+};
 pub use progress::{Event, State};
 pub use records::Installed;
-pub use uv::{HOST_PLATFORM, UV, Uv, UvPreset};
-pub use venv::{VENV, VenvPreset};

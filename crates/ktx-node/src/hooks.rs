@@ -103,9 +103,6 @@ impl Executor for Replaced {
         line: &Lines<'_>,
     ) -> Result<Output, CommandError> {
         let program = || command.program.clone();
-        if cancellation.is_cancelled() {
-            return Err(CommandError::Cancelled { program: program() });
-        }
         let request = ExecRequest {
             command: program(),
             args: command.arguments.clone(),

@@ -135,9 +135,6 @@ impl Executor for System {
         line: &Lines<'_>,
     ) -> Result<Output, CommandError> {
         let program = || command.program.clone();
-        if cancellation.is_cancelled() {
-            return Err(CommandError::Cancelled { program: program() });
-        }
         tracing::debug!(%command, "starting");
         let mut child = spawn(command).map_err(|source| CommandError::Start {
             program: program(),

@@ -9,12 +9,12 @@ use async_trait::async_trait;
 use ktx_os::command::CommandError;
 
 use crate::context::Context;
-use crate::error::EnvError;
+use crate::error::{EnvError, reason};
 use crate::evidence::{Evidence, Stamp};
-use crate::packages::PACKAGES;
 use crate::preset::{ApplyReport, CheckReport, PresetId, PresetProvider, PresetStatus};
+use crate::presets::packages::PACKAGES;
+use crate::presets::python::START_TIMEOUT;
 use crate::records;
-use crate::venv::reason;
 
 /// The name of the preset.
 pub const PROBE: PresetId = "probe";
@@ -123,7 +123,7 @@ async fn ask_executables(context: &Context<'_>) -> Result<(), (String, CommandEr
             &path.to_string_lossy(),
             vec!["--version".to_owned()],
             BTreeMap::new(),
-            crate::interpreter::START_TIMEOUT,
+            START_TIMEOUT,
         );
         context
             .run(PROBE, &command)

@@ -9,10 +9,9 @@ use ktx_os::command::{CommandError, Output};
 
 use crate::context::{Context, Packages};
 use crate::error::EnvError;
-use crate::interpreter::uv;
 use crate::preset::{ApplyReport, CheckReport, PresetId, PresetProvider, PresetStatus};
+use crate::presets::venv::{VENV, exists};
 use crate::records::{self, Fault};
-use crate::venv::{VENV, exists};
 
 /// The name of the preset.
 pub const PACKAGES: PresetId = "packages";
@@ -65,7 +64,7 @@ impl PresetProvider for PackagesPreset {
     }
 
     async fn apply(&self, context: &Context<'_>) -> Result<ApplyReport, EnvError> {
-        let uv = uv(context)?;
+        let uv = context.uv()?;
         let file = context.specification.workspace.join("requirements.txt");
         let failed = |source| EnvError::command(PACKAGES, source);
         match &context.specification.packages {

@@ -7,10 +7,10 @@ use async_trait::async_trait;
 use ktx_os::command::CommandError;
 
 use crate::context::Context;
-use crate::error::EnvError;
-use crate::interpreter::{PYTHON, START_TIMEOUT, uv};
+use crate::error::{EnvError, reason};
 use crate::preset::{ApplyReport, CheckReport, PresetId, PresetProvider, PresetStatus};
-use crate::uv::UV;
+use crate::presets::python::{PYTHON, START_TIMEOUT};
+use crate::presets::uv::UV;
 
 /// The name of the preset.
 pub const VENV: PresetId = "venv";
@@ -40,7 +40,7 @@ impl PresetProvider for VenvPreset {
 
     async fn apply(&self, context: &Context<'_>) -> Result<ApplyReport, EnvError> {
         let interpreter = context.facts(|facts| facts.interpreter.clone());
-        let command = uv(context)?.venv(context, interpreter.as_deref());
+        let command = context.uv()?.venv(context, interpreter.as_deref());
         context
             .run(VENV, &command)
             .await
@@ -95,21 +95,4 @@ pub(crate) async fn check_interpreter(context: &Context<'_>) -> Result<CheckRepo
 /// Whether something is at `path`; a link to nowhere is nothing.
 pub(crate) fn exists(path: &Path) -> bool {
     fs_err::metadata(path).is_ok()
-}
-
-/// Why a command failed, without its name.
-pub(crate) fn reason(error: &CommandError) -> String {
-    match error {
-        CommandError::Start { source, .. } => source.to_string(),
-        CommandError::Failed { reason, output, .. } => {
-            let last = output
-                .stderr
-                .lines()
-                .rev()
-                .find(|line| !line.trim().is_empty());
-            last.map_or_else(|| reason.clone(), |line| line.trim().to_owned())
-        }
-        CommandError::Timeout { seconds, .. } => format!("no answer within {seconds} s"),
-        CommandError::Cancelled { .. } => "cancelled".to_owned(),
-    }
 }

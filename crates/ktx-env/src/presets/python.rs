@@ -13,7 +13,7 @@ use pep440_rs::{Version, VersionSpecifiers};
 use crate::context::Context;
 use crate::error::EnvError;
 use crate::preset::{ApplyReport, CheckReport, PresetId, PresetProvider, PresetStatus};
-use crate::uv::{UV, Uv};
+use crate::presets::uv::UV;
 
 /// The name of the preset.
 pub const PYTHON: PresetId = "python";
@@ -56,7 +56,7 @@ impl PresetProvider for PythonPreset {
             context.facts(|facts| facts.interpreter = Some(path));
             return Ok(CheckReport::healthy(detail));
         }
-        let uv = uv(context)?;
+        let uv = context.uv()?;
         let mut candidates = Vec::new();
         for find in [
             uv.find_python(context, request),
@@ -87,7 +87,7 @@ impl PresetProvider for PythonPreset {
             .requires_python
             .as_deref()
             .unwrap_or_default();
-        let install = uv(context)?.install_python(context, request);
+        let install = context.uv()?.install_python(context, request);
         match context.run(PYTHON, &install).await {
             Ok(_) => Ok(ApplyReport {
                 detail: format!("Installed Python {request}"),
@@ -127,11 +127,4 @@ async fn believe(
         }
     }
     Ok(None)
-}
-
-/// The uv that the preset before established.
-pub(crate) fn uv(context: &Context<'_>) -> Result<Uv, EnvError> {
-    context
-        .facts(|facts| facts.uv.clone())
-        .ok_or(EnvError::NoUv)
 }
