@@ -9,6 +9,8 @@ import { build } from 'esbuild';
 
 const root = dirname(fileURLToPath(import.meta.url));
 const dist = join(root, 'dist');
+const bundlePath = join(dist, 'index.cjs');
+const require = createRequire(import.meta.url);
 const { name, version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 
 const shared = {
@@ -53,18 +55,41 @@ const redirect = (filter, path) => ({
   },
 });
 
-async function bundle() {
+// What programs run most. The commands are short, so the time to load the parser shows.
+const hotLines = ['status', 'status --json', 'doctor', 'doctor --json', 'install', 'install --yes'];
+
+async function bundleIndex(parsed) {
   const toVendor = Object.entries(apart).map(([id, file]) =>
     redirect(new RegExp(`^${id}$`), `./vendor/${file}.cjs`),
   );
+  return await build({
+    ...shared,
+    entryPoints: ['src/index.ts'],
+    outfile: bundlePath,
+    external: [`${name}-*`],
+    plugins: toVendor,
+    define: { ...shared.define, KTX_PARSED: JSON.stringify(parsed) },
+  });
+}
+
+async function parseHotLines() {
+  const { runKtxCli } = require(bundlePath);
+  delete require.cache[bundlePath];
+  const parsed = {};
+  for (const line of hotLines) {
+    const argv = ['runtime', ...line.split(' ')];
+    const runtime = (args) => {
+      parsed[argv.join('\0')] = args;
+      return 0;
+    };
+    await runKtxCli(argv, process, { runtime });
+  }
+  return parsed;
+}
+
+async function bundle() {
   const outputs = await Promise.all([
-    build({
-      ...shared,
-      entryPoints: ['src/index.ts'],
-      outfile: 'dist/index.cjs',
-      external: [`${name}-*`],
-      plugins: toVendor,
-    }),
+    bundleIndex({}),
     build({
       ...shared,
       entryPoints: ['src/main.ts'],
@@ -82,13 +107,14 @@ async function bundle() {
       }),
     ),
   ]);
+  await bundleIndex(await parseHotLines());
   chmodSync(join(dist, 'cli.cjs'), 0o755);
   return outputs.flatMap(({ metafile }) => Object.keys(metafile.inputs));
 }
 
 // One instance for both module systems: `import` gets the exports of the CommonJS bundle.
 function writeEsmWrapper() {
-  const names = Object.keys(createRequire(import.meta.url)(join(dist, 'index.cjs'))).toSorted();
+  const names = Object.keys(require(bundlePath)).toSorted();
   writeFileSync(
     join(dist, 'index.mjs'),
     `import ktx from './index.cjs';\nexport const { ${names.join(', ')} } = ktx;\n`,
@@ -97,7 +123,7 @@ function writeEsmWrapper() {
 }
 
 function writeTypes() {
-  const typescript = dirname(createRequire(import.meta.url).resolve('typescript/package.json'));
+  const typescript = dirname(require.resolve('typescript/package.json'));
   execFileSync(
     process.execPath,
     [join(typescript, 'bin', 'tsc'), '--project', join(root, 'tsconfig.build.json')],

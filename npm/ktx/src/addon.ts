@@ -9,8 +9,6 @@ import { hostPlatform } from './host.js';
 /** The loaded addon and where its package keeps the Python asset. */
 export interface Addon {
   native: typeof Native;
-  /** `@scope/ktx-<platform>`. */
-  packageName: string;
   /** Directory of the asset that came with the addon. */
   assetDir: string;
 }
@@ -45,7 +43,9 @@ function load(platform: string): Addon {
   if (native === undefined) throw unsupported(platform);
   const version = native.version();
   if (version !== KTX_PACKAGE_VERSION) throw versionMismatch(packageName, version);
-  return { native, packageName, assetDir: join(dirname(require.resolve(packageName)), 'python') };
+  const filter = process.env['KTX_LOG'];
+  if (filter) native.trace(filter, (line) => process.stderr.write(`${line}\n`));
+  return { native, assetDir: join(dirname(require.resolve(packageName)), 'python') };
 }
 
 // The names are literals so that bundlers and file tracers see which packages belong to this one.

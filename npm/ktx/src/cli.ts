@@ -20,8 +20,16 @@ export async function runKtxCli(
   io: KtxIo = process,
   deps: KtxCliDeps = {},
 ): Promise<number> {
-  const { createProgram, CommanderError } = await import('./program.js');
   const runtime = deps.runtime ?? ((args: KtxRuntimeArgs) => runKtxRuntime(args, io, deps));
+  const parsed = KTX_PARSED[argv.join('\0')];
+  if (parsed !== undefined) {
+    try {
+      return await runtime({ ...parsed }, io);
+    } catch (error) {
+      return reportFailure(error, io);
+    }
+  }
+  const { createProgram, CommanderError } = await import('./program.js');
   let exitCode: number = ExitCode.done;
   const program = createProgram(argv, io, {
     async runtime(args) {

@@ -5,9 +5,22 @@ import { KtxError, messageOf } from './errors.js';
 import type { ExecuteOutcome, ExecuteRequest, Executed } from './execute.js';
 import { ExitCode, type KtxIo, canAsk, printLines } from './io.js';
 import { getKtxCliPackageInfo } from './package-info.js';
-import type { ExecArgs } from './program.js';
 import { type KtxRuntimeDeps, installFeature, readStatus } from './runtime-commands.js';
 import type { RuntimeManifest, RuntimeStatus } from './types.js';
+
+/** `ktx exec`. */
+export interface ExecArgs {
+  /** Where the code is: given as text, in a file, or on stdin (`-`). */
+  source: { code: string } | { file: string } | undefined;
+  /** `sys.argv[1:]`. */
+  args: string[];
+  timeoutMs?: number;
+  cwd?: string;
+  json: boolean;
+  yes: boolean;
+  /** `false` for `--no-input`. */
+  input: boolean;
+}
 
 /** Replacements for what `ktx exec` calls; what is absent is the real thing. */
 export interface KtxExecDeps extends KtxRuntimeDeps {

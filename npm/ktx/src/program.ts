@@ -2,24 +2,11 @@
 // so that none of them can differ from the others.
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { KtxError } from './errors.js';
+import type { ExecArgs } from './exec-command.js';
 import { type KtxIo, hasColors } from './io.js';
 import { getKtxCliPackageInfo } from './package-info.js';
 import type { KtxRuntimeArgs } from './runtime-commands.js';
 import type { RuntimeFeature } from './types.js';
-
-/** `ktx exec`. */
-export interface ExecArgs {
-  /** Where the code is: given as text, in a file, or on stdin (`-`). */
-  source: { code: string } | { file: string } | undefined;
-  /** `sys.argv[1:]`. */
-  args: string[];
-  timeoutMs?: number;
-  cwd?: string;
-  json: boolean;
-  yes: boolean;
-  /** `false` for `--no-input`. */
-  input: boolean;
-}
 
 /** What the commands do. */
 export interface Handlers {

@@ -127,7 +127,6 @@ function layoutOptions(addon: Addon, options: RuntimeOptions): Native.LayoutOpti
     assetDir,
     env: defined({ ...(options.env ?? process.env) }),
     defaultAssetDir: addon.assetDir,
-    platformPackage: addon.packageName,
   });
 }
 
