@@ -46,33 +46,11 @@ export interface Hooks {
   cancellation?: Cancellation
 }
 
-/** Installs the runtime, or finds that it is there. */
-export declare function install(options: InstallOptions, hooks: Hooks): Promise<any>
-
-/** What to install, and where. */
-export interface InstallOptions {
-  /** The version of ktx. */
-  cliVersion: string
-  /** As `process.platform`; the host's by default. */
-  platform?: string
-  /** Environment variables. */
-  env: Record<string, string>
-  /** The home directory; by default the one that `env` names. */
-  homeDir?: string
-  /**
-   * The runtime root; by default the one that `env` names, else the
-   * platform's.
-   */
-  runtimeRoot?: string
-  /** The asset directory; by default the one that `env` names. */
-  assetDir?: string
-  /** The asset directory if nothing else names one. */
-  defaultAssetDir?: string
-  /** `core`, `local-embeddings`. */
-  features: Array<string>
-  /** Installs even if a usable runtime is there. */
-  force?: boolean
-}
+/**
+ * Installs the runtime with `features` (`core`, `local-embeddings`), or finds
+ * that it is there; `force` installs even then.
+ */
+export declare function install(options: LayoutOptions, features: Array<string>, force: boolean, hooks: Hooks): Promise<any>
 
 /** Where a version's runtime lies, computed without looking at the disk. */
 export declare function layout(options: LayoutOptions): Layout

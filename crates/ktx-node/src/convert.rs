@@ -5,13 +5,12 @@ use std::collections::HashMap;
 use ktx_asset::{Asset, Feature};
 use ktx_env::Event;
 use ktx_os::environment::Environment;
-use ktx_runtime::{Install, Installed, Layout, Platform, RuntimeError};
+use ktx_runtime::{Installed, Layout, Platform, RuntimeError};
 use napi_derive::napi;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
-use crate::hooks::Means;
 
 /// What a runtime's place is computed from.
 #[napi(object, object_to_js = false)]
@@ -31,30 +30,6 @@ pub struct LayoutOptions {
     pub asset_dir: Option<String>,
     /// The asset directory if nothing else names one.
     pub default_asset_dir: Option<String>,
-}
-
-/// What to install, and where.
-#[napi(object, object_to_js = false)]
-pub struct InstallOptions {
-    /// The version of ktx.
-    pub cli_version: String,
-    /// As `process.platform`; the host's by default.
-    pub platform: Option<String>,
-    /// Environment variables.
-    pub env: HashMap<String, String>,
-    /// The home directory; by default the one that `env` names.
-    pub home_dir: Option<String>,
-    /// The runtime root; by default the one that `env` names, else the
-    /// platform's.
-    pub runtime_root: Option<String>,
-    /// The asset directory; by default the one that `env` names.
-    pub asset_dir: Option<String>,
-    /// The asset directory if nothing else names one.
-    pub default_asset_dir: Option<String>,
-    /// `core`, `local-embeddings`.
-    pub features: Vec<String>,
-    /// Installs even if a usable runtime is there.
-    pub force: Option<bool>,
 }
 
 /// What to prune.
@@ -127,30 +102,12 @@ impl LayoutOptions {
     }
 }
 
-impl InstallOptions {
-    pub(crate) fn into_install(self, means: Means) -> Result<Install, Failure> {
-        let features: Result<Vec<Feature>, _> =
-            self.features.iter().map(|name| name.parse()).collect();
-        let layout = LayoutOptions {
-            cli_version: self.cli_version,
-            platform: self.platform,
-            env: self.env,
-            home_dir: self.home_dir,
-            runtime_root: self.runtime_root,
-            asset_dir: self.asset_dir,
-            default_asset_dir: self.default_asset_dir,
-        };
-        let (layout, environment) = layout.into_layout()?;
-        Ok(Install {
-            layout,
-            environment,
-            features: features?,
-            force: self.force.unwrap_or(false),
-            executor: means.executor,
-            listener: means.listener,
-            cancellation: means.cancellation,
-        })
-    }
+/// The features of these names.
+pub(crate) fn features(names: &[String]) -> Result<Vec<Feature>, Failure> {
+    names
+        .iter()
+        .map(|name| name.parse().map_err(Failure::from))
+        .collect()
 }
 
 impl From<Event> for ProgressEvent {

@@ -12,11 +12,12 @@ mod failure;
 mod hooks;
 mod trace;
 
+use ktx_runtime::Install;
 use napi::bindgen_prelude::PromiseRaw;
 use napi::{Env, Result};
 use napi_derive::napi;
 
-use convert::{InstallOptions, LayoutOptions, PruneOptions, installed, to_json, verified};
+use convert::{LayoutOptions, PruneOptions, installed, to_json, verified};
 use failure::{Failure, settle, throw};
 use hooks::{Hooks, Means};
 
@@ -70,17 +71,29 @@ pub fn status(env: &Env, options: LayoutOptions) -> Result<PromiseRaw<'_, Json>>
     })
 }
 
-/// Installs the runtime, or finds that it is there.
+/// Installs the runtime with `features` (`core`, `local-embeddings`), or finds
+/// that it is there; `force` installs even then.
 #[napi(ts_return_type = "Promise<any>")]
 pub fn install<'env>(
     env: &'env Env,
-    options: InstallOptions,
+    options: LayoutOptions,
+    features: Vec<String>,
+    force: bool,
     hooks: Hooks<'_>,
 ) -> Result<PromiseRaw<'env, Json>> {
     let means = Means::from(hooks);
     settle(env, async move {
-        let installed_runtime = ktx_runtime::install(options.into_install(means)?).await?;
-        installed(&installed_runtime)
+        let (layout, environment) = options.into_layout()?;
+        let install = Install {
+            layout,
+            environment,
+            features: convert::features(&features)?,
+            force,
+            executor: means.executor,
+            listener: means.listener,
+            cancellation: means.cancellation,
+        };
+        installed(&ktx_runtime::install(install).await?)
     })
 }
 

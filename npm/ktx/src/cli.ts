@@ -21,7 +21,8 @@ export async function runKtxCli(
   deps: KtxCliDeps = {},
 ): Promise<number> {
   const runtime = deps.runtime ?? ((args: KtxRuntimeArgs) => runKtxRuntime(args, io, deps));
-  const parsed = KTX_PARSED[argv.join('\0')];
+  const words = argv.join('\0');
+  const parsed = Object.hasOwn(KTX_PARSED, words) ? KTX_PARSED[words] : undefined;
   if (parsed !== undefined) {
     try {
       return await runtime({ ...parsed }, io);

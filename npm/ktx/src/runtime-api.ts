@@ -61,7 +61,9 @@ export async function installManagedPythonRuntime(options: InstallOptions): Prom
       const hooks: Native.Hooks = { cancellation, ...execHook(exec) };
       if (listener.onProgress !== undefined) hooks.onProgress = listener.onProgress;
       const result = await addon.native.install(
-        defined({ ...layoutOptions(addon, options), features, force }),
+        layoutOptions(addon, options),
+        features,
+        force ?? false,
         hooks,
       );
       listener.throwFailure();
