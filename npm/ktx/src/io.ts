@@ -30,6 +30,8 @@ export const ExitCode = {
   usage: 2,
   timedOut: 124,
   signalled: 128,
+  /** By Ctrl-C, which a question sees as a key and not as a signal. */
+  interrupted: 130,
 } as const;
 
 /** Whether live output and questions suit this terminal. */
@@ -40,6 +42,14 @@ export function isInteractive(output: KtxOutput): boolean {
 /** Whether a person can be asked. */
 export function canAsk(io: KtxIo): boolean {
   return io.stdin?.isTTY === true && isInteractive(io.stderr);
+}
+
+// A terminal whose size nobody has set has no columns.
+const DEFAULT_COLUMNS = 80;
+
+/** Width to write for. */
+export function columnsOf(output: KtxOutput): number {
+  return output.columns || DEFAULT_COLUMNS;
 }
 
 /** Whether colours suit a stream. */
@@ -57,7 +67,8 @@ export function reportFailure(thrown: unknown, io: KtxIo): number {
   if (hint !== undefined) lines.push(`Fix: ${hint}`);
   if (logPath !== undefined && !message.includes(logPath)) lines.push(`Log: ${logPath}`);
   io.stderr.write(`${lines.join('\n')}\n`);
-  return code === 'KTX_USAGE' ? ExitCode.usage : ExitCode.failed;
+  if (code === 'KTX_USAGE') return ExitCode.usage;
+  return code === 'KTX_ABORTED' ? ExitCode.interrupted : ExitCode.failed;
 }
 
 /** Writes lines of data to stdout. */

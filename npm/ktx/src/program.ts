@@ -3,7 +3,7 @@
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { KtxError } from './errors.js';
 import type { ExecArgs } from './exec-command.js';
-import { type KtxIo, hasColors } from './io.js';
+import { type KtxIo, columnsOf, hasColors } from './io.js';
 import { getKtxCliPackageInfo } from './package-info.js';
 import type { KtxRuntimeArgs } from './runtime-commands.js';
 import type { RuntimeFeature } from './types.js';
@@ -35,8 +35,8 @@ export function createProgram(argv: string[], io: KtxIo, handlers: Handlers): Co
     .configureOutput({
       writeOut: (text) => io.stdout.write(text),
       writeErr: (text) => io.stderr.write(text),
-      getOutHelpWidth: () => io.stdout.columns ?? 80,
-      getErrHelpWidth: () => io.stderr.columns ?? 80,
+      getOutHelpWidth: () => columnsOf(io.stdout),
+      getErrHelpWidth: () => columnsOf(io.stderr),
       getOutHasColors: () => hasColors(io.stdout),
       getErrHasColors: () => hasColors(io.stderr),
     })

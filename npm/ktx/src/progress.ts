@@ -2,7 +2,7 @@
 // they are known and the time. A terminal that cannot redraw gets each line when its step is over.
 import { stripVTControlCharacters } from 'node:util';
 import picocolors from 'picocolors';
-import { type KtxOutput, hasColors, isInteractive } from './io.js';
+import { type KtxOutput, columnsOf, hasColors, isInteractive } from './io.js';
 import type { OnProgress, ProgressEvent } from './types.js';
 
 /** Progress on a terminal. */
@@ -22,7 +22,6 @@ interface Step {
 const FRAMES = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
 const REDRAW_MS = 100;
 const NAME_COLUMNS = 8;
-const DEFAULT_COLUMNS = 80;
 const ERASE_LINE = '\r\x1b[2K';
 
 /** Starts showing progress; nothing is drawn before the first event. */
@@ -36,13 +35,13 @@ export function createInstallProgress(output: KtxOutput): InstallProgress {
   const draw = (): void => {
     if (step === undefined) return;
     const mark = colors.cyan(FRAMES[frame++ % FRAMES.length] ?? '');
-    output.write(`${ERASE_LINE}${mark} ${line(step, output.columns)}`);
+    output.write(`${ERASE_LINE}${mark} ${line(step, columnsOf(output))}`);
   };
   const finish = (mark: string): void => {
     clearInterval(timer);
     timer = undefined;
     if (step === undefined) return;
-    output.write(`${live ? ERASE_LINE : ''}${mark} ${line(step, output.columns)}\n`);
+    output.write(`${live ? ERASE_LINE : ''}${mark} ${line(step, columnsOf(output))}\n`);
     step = undefined;
   };
 
@@ -71,19 +70,21 @@ function update(step: Step, { detail, bytes, totalBytes }: ProgressEvent): void 
   step.bytes = totalBytes === undefined ? done : `${done} of ${formatBytes(totalBytes)}`;
 }
 
-function line(step: Step, columns = DEFAULT_COLUMNS): string {
+// The mark, a space, and the last column, which makes some terminals wrap.
+const RESERVED_COLUMNS = 3;
+
+function line(step: Step, columns: number): string {
   const elapsed = `${((Date.now() - step.startedAt) / 1000).toFixed(1)} s`;
-  const text = [step.preset.padEnd(NAME_COLUMNS), step.detail, step.bytes, elapsed]
-    .filter((part) => part !== '')
-    .join('  ');
-  // The mark, a space, and the last column, which makes some terminals wrap.
-  return clip(text, columns - 3);
+  const join = (detail: string): string =>
+    [step.preset.padEnd(NAME_COLUMNS), detail, step.bytes, elapsed]
+      .filter((part) => part !== '')
+      .join('  ');
+  const excess = join(step.detail).length - (columns - RESERVED_COLUMNS);
+  return excess > 0 ? join(clip(step.detail, step.detail.length - excess)) : join(step.detail);
 }
 
-function clip(text: string, columns: number): string {
-  const characters = [...text];
-  if (columns < 1 || characters.length <= columns) return text;
-  return `${characters.slice(0, columns - 1).join('')}…`;
+function clip(text: string, length: number): string {
+  return length > 1 ? `${text.slice(0, length - 1)}…` : '';
 }
 
 // What other programs say must not move the cursor.

@@ -2,7 +2,7 @@
 import { Writable } from 'node:stream';
 import { confirm, isCancel } from '@clack/prompts';
 import { KtxError } from './errors.js';
-import type { KtxIo, KtxOutput } from './io.js';
+import { type KtxIo, type KtxOutput, columnsOf } from './io.js';
 import type { RuntimeStatus } from './types.js';
 
 /** Asks whether to install the runtime now. */
@@ -24,5 +24,5 @@ function writableOf(output: KtxOutput): Writable {
       done();
     },
   });
-  return Object.assign(writable, { isTTY: true, columns: output.columns ?? 80 });
+  return Object.assign(writable, { isTTY: true, columns: columnsOf(output) });
 }

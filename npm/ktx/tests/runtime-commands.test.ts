@@ -56,6 +56,17 @@ describe('runtime install', () => {
     expect(stdout()).toMatch(/^Installed KTX/);
   });
 
+  it('keeps the time in view on a narrow terminal', async () => {
+    const { io, stderr } = capturedIo(true);
+    io.stderr.columns = 40;
+    const installRuntime = async (options: { onProgress?: OnProgress }) => {
+      options.onProgress?.({ preset: 'packages', state: 'finished', detail: 'x'.repeat(100) });
+      return installed('installed');
+    };
+    await runKtxRuntime(install, io, { installRuntime });
+    expect(stderr()).toMatch(/ packages {2}x{19}… {2}0\.0 s\n$/);
+  });
+
   it('reports a failure with its fix and log on stderr', async () => {
     const { io, stdout, stderr } = capturedIo();
     const installRuntime = (): never => {
