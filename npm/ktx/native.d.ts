@@ -53,7 +53,7 @@ export interface Hooks {
 export declare function install(options: LayoutOptions, features: Array<string>, force: boolean, hooks: Hooks): Promise<any>
 
 /** Where a version's runtime lies, computed without looking at the disk. */
-export declare function layout(options: LayoutOptions): Layout
+export declare function layout(options: LayoutOptions): any
 
 /** What a runtime's place is computed from. */
 export interface LayoutOptions {

@@ -34,7 +34,7 @@ pub fn version() -> &'static str {
 }
 
 /// Where a version's runtime lies, computed without looking at the disk.
-#[napi(catch_unwind, ts_return_type = "Layout")]
+#[napi(catch_unwind, ts_return_type = "any")]
 pub fn layout(env: &Env, options: LayoutOptions) -> Result<Json> {
     options
         .into_layout()
