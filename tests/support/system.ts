@@ -1,0 +1,58 @@
+// What only the system can do to a process: no network, another file system, another owner. Each
+// lasts as long as the command that is run through it.
+import { spawnSync } from 'node:child_process';
+import { getuid } from 'node:process';
+
+const SYSTEM_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+const UNSHARE = programPath('unshare');
+const STRACE = programPath('strace');
+
+const asRoot = getuid?.() === 0;
+// Whoever is not root becomes root of a namespace, where the system lets them.
+const NAMESPACE = asRoot ? [] : ['--map-root-user'];
+
+function programPath(name: string): string {
+  const env = { PATH: SYSTEM_PATH };
+  const found = spawnSync('sh', ['-c', `command -v ${name}`], { encoding: 'utf8', env });
+  return found.stdout.trim() || name;
+}
+
+function works(command: string[]): boolean {
+  const [program = '', ...args] = command;
+  return spawnSync(program, args, { stdio: 'ignore' }).status === 0;
+}
+
+/** Runs a command and writes its system calls of some kinds to a file. */
+export function traced(file: string, calls: string): string[] {
+  return [STRACE, '-f', '-qq', '-e', `trace=${calls}`, '-o', file];
+}
+
+/** Runs a command without a network. */
+export const withoutNetwork = [UNSHARE, ...NAMESPACE, '--net'];
+
+/** Runs a command after shell commands that mount something for it alone. */
+export function withMounts(script: string): string[] {
+  const quiet = `( PATH=${SYSTEM_PATH}; set -e\n${script}\n) || exit 99\nexec "$@"`;
+  return [UNSHARE, ...NAMESPACE, '--mount', '/bin/sh', '-c', quiet, 'sh'];
+}
+
+/** Shows a directory with other mount options, such as `ro` or `noexec`. */
+export function remounted(directory: string, options: string): string[] {
+  return withMounts(
+    `mount --bind '${directory}' '${directory}'; mount -o 'remount,bind,${options}' '${directory}'`,
+  );
+}
+
+/** Why a test cannot run here; `undefined` if it can. */
+export const missing = {
+  root: asRoot ? undefined : 'only root can give files to another user',
+  strace: works([...traced('/dev/null', 'execve'), '/bin/true'])
+    ? undefined
+    : 'strace is missing or may not trace',
+  network: works([...withoutNetwork, '/bin/true'])
+    ? undefined
+    : 'unshare is missing or may not make a network namespace',
+  mount: works([...withMounts('mount -t tmpfs tmpfs /mnt'), '/bin/true'])
+    ? undefined
+    : 'unshare is missing or may not mount file systems',
+};
