@@ -13,7 +13,20 @@ use crate::error::Error;
 use crate::guard::End;
 use crate::outcome::{Failure, Kind, Outcome, Report};
 use crate::request::Request;
-use crate::worker::{Ended, MAX_OUTPUT, MAX_REPORT};
+
+/// What a call may write to standard output and error together, in bytes.
+pub const MAX_OUTPUT: usize = 64 * 1024 * 1024;
+
+/// How long a report, which holds the value, may be, in bytes.
+pub const MAX_REPORT: u64 = 64 * 1024 * 1024;
+
+/// How a call ended.
+pub enum Ended {
+    /// With an outcome.
+    Outcome(Outcome),
+    /// This process was asked to end by a signal, and the worker is gone.
+    Signal(u8),
+}
 
 /// How long the interpreter may take until it runs the code.
 const STARTUP: Duration = Duration::from_secs(30);

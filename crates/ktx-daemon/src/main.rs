@@ -8,11 +8,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use ktx_daemon::call::Ended;
 use ktx_daemon::error::Error;
 use ktx_daemon::interpreter::Interpreter;
 use ktx_daemon::outcome::Outcome;
 use ktx_daemon::request::Request;
-use ktx_daemon::worker::{Ended, Worker};
+use ktx_daemon::worker::Worker;
 
 /// Runs Python code in workers of the environment that it is installed in.
 #[derive(Parser)]

@@ -10,21 +10,14 @@ use std::time::Instant;
 use ktx_os::environment::Environment;
 use tempfile::TempDir;
 
-use crate::call::{Call, Event};
+use crate::call::{Call, Ended, Event, MAX_OUTPUT, MAX_REPORT};
 use crate::capture::{Budget, Capture, Notice};
 use crate::channel;
 use crate::contain::Bystanders;
 use crate::error::Error;
 use crate::guard::End;
 use crate::interpreter::Interpreter;
-use crate::outcome::Outcome;
 use crate::request::Request;
-
-/// What a call may write to standard output and error together, in bytes.
-pub const MAX_OUTPUT: usize = 64 * 1024 * 1024;
-
-/// How long a report, which holds the value, may be, in bytes.
-pub const MAX_REPORT: u64 = 64 * 1024 * 1024;
 
 /// What runs calls.
 pub struct Worker<'a> {
@@ -32,14 +25,6 @@ pub struct Worker<'a> {
     pub guard: &'a Path,
     /// The interpreter to run the code in.
     pub interpreter: &'a Interpreter,
-}
-
-/// How a call ended.
-pub enum Ended {
-    /// With an outcome.
-    Outcome(Outcome),
-    /// This process was asked to end by a signal, and the worker is gone.
-    Signal(u8),
 }
 
 impl Worker<'_> {
