@@ -8,9 +8,11 @@
 //!
 //! The environment is a map that the caller passes; nothing here reads the
 //! variables of the process. `netrc` files, the proxy settings of macOS and
-//! Windows, and indexes that are directories are not supported.
+//! Windows, indexes that are directories, and names of hosts that are not ASCII
+//! (but for their `xn--` form) are not supported.
 
 mod archive;
+mod connection;
 mod error;
 mod failure;
 mod http;
@@ -22,9 +24,9 @@ mod tls;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use reqwest::Url;
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
+use url::Url;
 
 pub use error::{BootstrapError, Cause, Peer, Tries};
 pub use http::{

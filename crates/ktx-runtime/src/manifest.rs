@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use ktx_asset::{AssetManifest, Feature};
 use ktx_env::Evidence;
@@ -77,9 +78,7 @@ impl RuntimeManifest {
         Self {
             schema_version: SCHEMA_VERSION,
             cli_version: cli_version.to_owned(),
-            installed_at: jiff::Timestamp::now()
-                .strftime("%Y-%m-%dT%H:%M:%S.%3fZ")
-                .to_string(),
+            installed_at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
             asset: asset.clone(),
             features,
             python,

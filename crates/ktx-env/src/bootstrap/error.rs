@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ktx_os::code::Code;
-use reqwest::Url;
+use url::Url;
 
 /// The source of an error that comes from a library.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;

@@ -1,11 +1,15 @@
-//! Tells failures apart that the HTTP client reports as one, and says which of
-//! them are worth another attempt.
+//! Tells failures apart that a person would repair in different ways, and says
+//! which of them are worth another attempt.
 
+use std::error::Error as _;
+use std::io::ErrorKind;
 use std::time::Duration;
 
-use reqwest::header::RETRY_AFTER;
-use reqwest::{Response, StatusCode, Url};
+use hyper::header::RETRY_AFTER;
+use hyper::{HeaderMap, StatusCode};
+use url::Url;
 
+use super::connection::Broken;
 use super::error::{BootstrapError, Cause, Peer, Tries, shown};
 
 /// What ended an attempt.
@@ -31,14 +35,12 @@ impl From<BootstrapError> for Failure {
 }
 
 /// What a status says that is neither a success nor a redirect.
-pub(super) fn refused(response: &Response, url: &Url, peer: Peer) -> Failure {
-    let status = response.status();
+pub(super) fn refused(status: StatusCode, headers: &HeaderMap, url: &Url, peer: Peer) -> Failure {
     if let (StatusCode::PROXY_AUTHENTICATION_REQUIRED, Some(proxy)) = (status, peer.proxy) {
         return Failure::from(BootstrapError::ProxyAuth { proxy });
     }
     let retry = match status {
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => response
-            .headers()
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => headers
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.trim().parse().ok())
             .map_or(Retry::AfterPause, |seconds| {
@@ -57,97 +59,82 @@ pub(super) fn refused(response: &Response, url: &Url, peer: Peer) -> Failure {
     }
 }
 
-/// Finds in a chain of sources what happened before there was an answer.
-pub(super) fn classify(error: reqwest::Error, peer: Peer, connect: Duration) -> Failure {
-    let error = error.without_url();
-    let tries = Tries::default();
-    if error.is_timeout() {
-        return Failure::from(BootstrapError::Timeout {
+/// What did not come in time.
+pub(super) fn late(waited_for: &'static str, bound: Duration, peer: Peer) -> Failure {
+    Failure::from(BootstrapError::Timeout {
+        peer,
+        waited_for,
+        bound,
+        tries: Tries::default(),
+    })
+}
+
+/// What happened before there was an answer.
+pub(super) fn broken(broken: Broken, peer: Peer) -> Failure {
+    match broken {
+        Broken::Dns(source) => Failure::from(BootstrapError::Dns {
             peer,
-            waited_for: "connection",
-            bound: connect,
-            tries,
-        });
-    }
-    if let Some(tls) = find::<rustls::Error>(&error) {
-        let reason = tls.to_string();
-        return Failure::from(match tls {
-            rustls::Error::InvalidCertificate(_) => BootstrapError::Certificate { peer, reason },
-            _ => BootstrapError::Tls { peer, reason },
-        });
-    }
-    if error.is_dns() {
-        let source = deepest(&error);
-        return Failure::from(BootstrapError::Dns {
-            peer,
-            tries,
-            source,
-        });
-    }
-    if let (Some(proxy), Some(answer)) = (&peer.proxy, tunnel_answer(&error)) {
-        let proxy = proxy.clone();
-        return Failure::from(if answer.contains("authorization") {
-            BootstrapError::ProxyAuth { proxy }
-        } else {
-            BootstrapError::Proxy {
-                proxy,
-                host: peer.host,
-                source: answer.into(),
-            }
-        });
-    }
-    if error.is_builder() {
-        let source = deepest(&error);
-        return Failure::from(BootstrapError::Client { peer, source });
-    }
-    // A server that is not there stays away for longer than the retries last; a
-    // connection that breaks is worth another one.
-    let retry = match find::<std::io::Error>(&error).map(std::io::Error::kind) {
-        Some(std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::ConnectionAborted) => {
-            Retry::AfterPause
+            tries: Tries::default(),
+            source: source.into(),
+        }),
+        // A server that is not there stays away for longer than the retries
+        // last; a connection that breaks is worth another one.
+        Broken::Connect(source) => {
+            let retry = match source.kind() {
+                ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted => Retry::AfterPause,
+                _ => Retry::Never,
+            };
+            unconnected(peer, source.into(), retry)
         }
-        _ if error.is_connect() => Retry::Never,
-        _ => Retry::AfterPause,
-    };
+        Broken::Late(bound) => late("connection", bound, peer),
+        Broken::Tls(error) => unsecured(peer, &error),
+        // A server can refuse a client after the client has taken the connection
+        // for secure.
+        Broken::Http(error) => match tls_error(&error) {
+            Some(error) => unsecured(peer, error),
+            None => unconnected(peer, deepest(error), Retry::AfterPause),
+        },
+        Broken::ProxyAuth => Failure::from(BootstrapError::ProxyAuth {
+            proxy: peer.proxy.unwrap_or_default(),
+        }),
+        Broken::Proxy(source) => Failure::from(BootstrapError::Proxy {
+            proxy: peer.proxy.unwrap_or_default(),
+            host: peer.host,
+            source,
+        }),
+        Broken::Request(source) => Failure::from(BootstrapError::Client { peer, source }),
+    }
+}
+
+fn unconnected(peer: Peer, source: Cause, retry: Retry) -> Failure {
     Failure {
         error: BootstrapError::Connect {
             peer,
-            tries,
-            source: deepest(&error),
+            tries: Tries::default(),
+            source,
         },
         retry,
     }
 }
 
-/// What the proxy made of `CONNECT` or of the SOCKS greeting. The types of these
-/// errors are private, so their text is all there is.
-fn tunnel_answer(error: &reqwest::Error) -> Option<String> {
-    chain(error)
-        .map(ToString::to_string)
-        .find_map(|text| text.strip_prefix("tunnel error: ").map(str::to_owned))
-        .filter(|text| !text.starts_with("failed to create") && !text.starts_with("io error"))
-}
-
-fn find<T: std::error::Error + 'static>(error: &reqwest::Error) -> Option<&T> {
-    chain(error).find_map(|error| error.downcast_ref::<T>())
-}
-
-/// The error and its sources, with what an I/O error wraps: its `source` leaves
-/// that out.
-fn chain<'a>(
-    error: &'a (dyn std::error::Error + 'static),
-) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
-    std::iter::successors(Some(error), |error| {
-        match error.downcast_ref::<std::io::Error>() {
-            Some(io) => io.get_ref().map(|inner| inner as _),
-            None => error.source(),
-        }
+fn unsecured(peer: Peer, error: &rustls::Error) -> Failure {
+    let reason = error.to_string();
+    Failure::from(match error {
+        rustls::Error::InvalidCertificate(_) => BootstrapError::Certificate { peer, reason },
+        _ => BootstrapError::Tls { peer, reason },
     })
 }
 
-/// The error at the end of the chain says what happened; those above it say
-/// which layer passed it on.
-fn deepest(error: &reqwest::Error) -> Cause {
-    let last = chain(error).last().map(ToString::to_string);
-    last.unwrap_or_default().into()
+fn tls_error(error: &hyper::Error) -> Option<&rustls::Error> {
+    let io = error.source()?.downcast_ref::<std::io::Error>()?;
+    io.get_ref()?.downcast_ref()
+}
+
+/// The error at the end of the chain says what happened; the one above it says
+/// only that HTTP was interrupted.
+fn deepest(error: hyper::Error) -> Cause {
+    match error.source() {
+        Some(source) => source.to_string().into(),
+        None => error.into(),
+    }
 }

@@ -1,14 +1,24 @@
 //! One download after another from an index: bounded waits, redirects, retries
 //! of what passes, and each failure told apart.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE, LOCATION};
-use reqwest::{Client, Response, Url};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::header::{
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, LOCATION, PROXY_AUTHORIZATION,
+    USER_AGENT,
+};
+use hyper::{Request, Response};
+use rustls::ClientConfig;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
+use url::{Position, Url};
 
-use super::error::{BootstrapError, Peer, Tries, shown};
-use super::failure::{Failure, Retry, classify, refused};
+use super::connection::{self, Broken};
+use super::error::{BootstrapError, Peer, Tries, host_of, shown};
+use super::failure::{Failure, Retry, broken, late, refused};
 use super::settings::{Certificates, Environment, Proxies};
 use super::tls;
 
@@ -90,9 +100,19 @@ pub(super) trait Sink: Send {
 
 /// A client for one bootstrap.
 pub(super) struct Transport {
-    client: Client,
+    tls: Arc<ClientConfig>,
     proxies: Proxies,
     bounds: Bounds,
+}
+
+/// An answer whose body is still to come.
+struct Answer {
+    response: Response<Incoming>,
+    /// Where it came from, after redirects.
+    url: Url,
+    peer: Peer,
+    /// What keeps the body coming.
+    _connection: AbortOnDropHandle<()>,
 }
 
 /// How far a download has come, over all its attempts.
@@ -106,28 +126,14 @@ struct Progress {
 impl Transport {
     pub(super) fn new(env: &Environment, bounds: Bounds) -> Result<Self, BootstrapError> {
         let proxies = Proxies::from_env(env)?;
-        let for_client = proxies.clone();
-        let setting = |reason: String| BootstrapError::Setting {
-            variable: "SSL_CERT_FILE",
-            reason,
-        };
-        let tls = tls::client_config(Certificates::from_env(env)?)
-            .map_err(|error| setting(error.to_string()))?;
-        let client = Client::builder()
-            .user_agent(concat!("ktx/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(bounds.connect)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            // A given proxy also turns off the client's own look at the process.
-            .proxy(reqwest::Proxy::custom(move |url| {
-                for_client.proxy_for(url).cloned()
-            }))
-            .tls_backend_preconfigured(tls)
-            .build()
-            .map_err(|error| setting(error.without_url().to_string()))?;
+        let tls = tls::client_config(Certificates::from_env(env)?).map_err(|error| {
+            BootstrapError::Setting {
+                variable: "SSL_CERT_FILE",
+                reason: error.to_string(),
+            }
+        })?;
         Ok(Self {
-            client,
+            tls: Arc::new(tls),
             proxies,
             bounds,
         })
@@ -180,11 +186,16 @@ impl Transport {
         sink: &mut dyn Sink,
         progress: &mut Progress,
     ) -> Result<(), Failure> {
-        let (mut response, peer) = self.answer(url, accept, progress).await?;
-        let length = response.content_length();
-        let mut from = response.url().clone();
+        let Answer {
+            response,
+            url: mut from,
+            peer,
+            _connection,
+        } = self.answer(url, accept, progress).await?;
         strip_credentials(&mut from);
-        let content_type = response.headers().get(CONTENT_TYPE);
+        let (head, mut body) = response.into_parts();
+        let length = body.size_hint().exact();
+        let content_type = head.headers.get(CONTENT_TYPE);
         sink.begin(Head {
             url: from,
             content_type: content_type
@@ -198,7 +209,7 @@ impl Transport {
         let mut received = 0;
         loop {
             let (wait, bound) = self.wait(self.bounds.stall, progress);
-            let Ok(chunk) = timeout(wait, response.chunk()).await else {
+            let Ok(frame) = timeout(wait, body.frame()).await else {
                 return Err(Failure::from(BootstrapError::Stalled {
                     peer,
                     received,
@@ -207,8 +218,10 @@ impl Transport {
                     tries: Tries::default(),
                 }));
             };
-            match chunk {
-                Ok(Some(bytes)) => {
+            match frame {
+                Some(Ok(frame)) => {
+                    // Trailers are no part of the body.
+                    let bytes = frame.into_data().unwrap_or_default();
                     received += bytes.len() as u64;
                     if received >= progress.bytes + PROGRESS_BYTES {
                         progress.at = Instant::now();
@@ -216,9 +229,9 @@ impl Transport {
                     }
                     sink.write(&bytes)?;
                 }
-                Ok(None) if expected.is_none_or(|expected| received >= expected) => return Ok(()),
+                None if expected.is_none_or(|expected| received >= expected) => return Ok(()),
                 // An answer without a length ends when the connection does.
-                Ok(None) | Err(_) => {
+                None | Some(Err(_)) => {
                     return Err(Failure {
                         error: BootstrapError::Truncated {
                             peer,
@@ -239,37 +252,47 @@ impl Transport {
         url: &Url,
         accept: &str,
         progress: &Progress,
-    ) -> Result<(Response, Peer), Failure> {
+    ) -> Result<Answer, Failure> {
         let mut url = url.clone();
         for _ in 0..=self.bounds.redirects {
             let peer = self.proxies.peer(&url);
-            let request = self.client.get(url.clone()).header(ACCEPT, accept);
             let (wait, bound) = self.wait(self.bounds.answer, progress);
-            let response = match timeout(wait, request.send()).await {
-                Ok(Ok(response)) => response,
-                Ok(Err(error)) => return Err(classify(error, peer, self.bounds.connect)),
-                Err(_) => {
-                    return Err(Failure::from(BootstrapError::Timeout {
-                        peer,
-                        waited_for: "answer",
-                        bound,
-                        tries: Tries::default(),
-                    }));
-                }
+            let (response, connection) = match timeout(wait, self.ask(&url, accept)).await {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(error)) => return Err(broken(error, peer)),
+                Err(_) => return Err(late("answer", bound, peer)),
             };
-            let status = response.status();
-            if status.is_success() {
-                return Ok((response, peer));
+            if response.status().is_success() {
+                return Ok(Answer {
+                    response,
+                    url,
+                    peer,
+                    _connection: connection,
+                });
             }
             match redirect(&response, &url) {
                 Some(next) => url = next?,
-                None => return Err(refused(&response, &url, peer)),
+                None => return Err(refused(response.status(), response.headers(), &url, peer)),
             }
         }
         Err(Failure::from(BootstrapError::TooManyRedirects {
             peer: self.proxies.peer(&url),
             limit: self.bounds.redirects,
         }))
+    }
+
+    /// Asks over a connection of its own.
+    async fn ask(
+        &self,
+        url: &Url,
+        accept: &str,
+    ) -> Result<(Response<Incoming>, AbortOnDropHandle<()>), Broken> {
+        let proxy = self.proxies.proxy_for(url);
+        let bound = self.bounds.connect;
+        let stream = timeout(bound, connection::open(url, proxy, &self.tls))
+            .await
+            .map_err(|_| Broken::Late(bound))??;
+        connection::ask(stream, request(url, proxy, accept)?).await
     }
 
     /// How long to wait now, and the bound that this follows from.
@@ -287,9 +310,36 @@ impl Transport {
     }
 }
 
+/// What is sent to the host, or to the HTTP proxy that asks the host itself.
+fn request(
+    url: &Url,
+    proxy: Option<&Url>,
+    accept: &str,
+) -> Result<Request<Empty<Bytes>>, hyper::http::Error> {
+    let proxy = proxy.filter(|proxy| url.scheme() == "http" && !connection::is_socks(proxy));
+    let mut bare = url.clone();
+    strip_credentials(&mut bare);
+    let target = match proxy {
+        Some(_) => &bare[..Position::AfterQuery],
+        None => &bare[Position::BeforePath..Position::AfterQuery],
+    };
+    let mut request = Request::get(target)
+        .header(HOST, host_of(url))
+        .header(ACCEPT, accept)
+        .header(USER_AGENT, concat!("ktx/", env!("CARGO_PKG_VERSION")))
+        .header(CONNECTION, "close");
+    let credentials = [(AUTHORIZATION, Some(url)), (PROXY_AUTHORIZATION, proxy)];
+    for (name, from) in credentials {
+        if let Some(value) = from.and_then(connection::authorization) {
+            request = request.header(name, value);
+        }
+    }
+    request.body(Empty::new())
+}
+
 /// The address that a redirect leads to; the user name and password go along
 /// only as far as the scheme, host and port stay the same.
-fn redirect(response: &Response, from: &Url) -> Option<Result<Url, BootstrapError>> {
+fn redirect(response: &Response<Incoming>, from: &Url) -> Option<Result<Url, BootstrapError>> {
     if !response.status().is_redirection() {
         return None;
     }

@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
-use reqwest::Url;
 use serde::Deserialize;
+use url::Url;
 
 use super::error::{BootstrapError, shown};
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use hyper_util::client::proxy::matcher::Matcher;
-use reqwest::Url;
 use rustls::pki_types::CertificateDer;
+use url::{ParseError, Url};
 
 use super::error::{BootstrapError, Peer, host_of};
 
@@ -35,8 +35,12 @@ pub(super) fn index(env: &Environment) -> Result<Url, BootstrapError> {
         variable,
         reason: reason.to_owned(),
     };
-    let url = Url::parse(without_name(value))
-        .map_err(|_| invalid("uv is fetched from an `https://` or `http://` address only"))?;
+    let url = Url::parse(without_name(value)).map_err(|error| {
+        invalid(match error {
+            ParseError::IdnaError => "write the host in ASCII, as `xn--…`",
+            _ => "uv is fetched from an `https://` or `http://` address only",
+        })
+    })?;
     match url.scheme() {
         "http" | "https" => Ok(url),
         scheme => Err(invalid(&format!(

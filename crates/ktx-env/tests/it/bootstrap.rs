@@ -4,6 +4,7 @@
 mod faults;
 mod network;
 mod server;
+mod socks;
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Write as _};

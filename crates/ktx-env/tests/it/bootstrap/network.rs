@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::server::{Reply, Server, private_authority};
+use super::socks::SocksProxy;
 use super::{FILE, Fixture, NOBODY, describe, env};
 
 #[tokio::test]
@@ -46,6 +47,10 @@ async fn refuses_indexes_that_are_not_on_the_network() {
     KTX_UV_NETWORK: Could not use `UV_DEFAULT_INDEX`: the scheme `file` is not supported, uv is fetched over `https` and `http` only
     Correct the variable, or remove it with `unset UV_DEFAULT_INDEX`
     ");
+    insta::assert_snapshot!(describe_index("https://bücher.example/simple").await, @r"
+    KTX_UV_NETWORK: Could not use `UV_DEFAULT_INDEX`: write the host in ASCII, as `xn--…`
+    Correct the variable, or remove it with `unset UV_DEFAULT_INDEX`
+    ");
     insta::assert_snapshot!(describe_index("./simple").await, @r"
     KTX_UV_NETWORK: Could not use `UV_DEFAULT_INDEX`: uv is fetched from an `https://` or `http://` address only
     Correct the variable, or remove it with `unset UV_DEFAULT_INDEX`
@@ -77,6 +82,59 @@ async fn goes_through_the_proxy_unless_told_otherwise() {
         ("http_proxy", &through),
     ]);
     fixture.fetch(&lower_wins).await.unwrap();
+}
+
+#[tokio::test]
+async fn takes_names_of_other_scripts_in_their_ascii_form() {
+    let fixture = Fixture::new();
+    let proxy = Server::start(fixture.healthy()).await;
+    let env = env(&[
+        (
+            "UV_DEFAULT_INDEX",
+            "http://XN--BCHER-KVA.invalid/a%20b/simple",
+        ),
+        ("http_proxy", &format!("http://{}", proxy.address)),
+    ]);
+    fixture.fetch(&env).await.unwrap();
+    assert_eq!(
+        proxy.seen()[0].target,
+        "http://xn--bcher-kva.invalid/a%20b/simple/uv/"
+    );
+}
+
+#[tokio::test]
+async fn goes_through_a_socks_proxy() {
+    let fixture = Fixture::new();
+    let server = Server::start(fixture.healthy()).await;
+    let mut proxy = SocksProxy::start(server.address).await;
+    for (scheme, index, asked) in [
+        // The name has no address: only the proxy can look it up.
+        ("socks5h", "http://index.invalid/simple", "index.invalid:80"),
+        ("socks5", &server.index(), &server.address.to_string()),
+    ] {
+        let through = format!("{scheme}://user:p%40ss@{}", proxy.address);
+        let env = env(&[("UV_DEFAULT_INDEX", index), ("ALL_PROXY", &through)]);
+        fixture.fetch(&env).await.unwrap();
+        for _ in ["the page", "the wheel"] {
+            assert_eq!(proxy.asked().await, format!("user:p@ss {asked}"));
+        }
+    }
+    let target = &server.seen()[0].target;
+    assert_eq!(target, "/simple/uv/");
+
+    proxy.refuse();
+    let env = env(&[
+        ("UV_DEFAULT_INDEX", "https://index.invalid/simple"),
+        (
+            "HTTPS_PROXY",
+            &format!("socks5h://user:secret@{}", proxy.address),
+        ),
+    ]);
+    let error = fixture.fetch(&env).await.unwrap_err();
+    insta::assert_snapshot!(describe(&error, &proxy.address.to_string()), @r"
+    KTX_UV_NETWORK: The proxy `HOST` did not connect to `index.invalid`
+    Go past the proxy, if the network allows it, with `export NO_PROXY=index.invalid`
+    ");
 }
 
 #[tokio::test]
