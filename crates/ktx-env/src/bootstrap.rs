@@ -13,6 +13,7 @@
 
 mod archive;
 mod connection;
+mod crypto;
 mod error;
 mod failure;
 mod http;

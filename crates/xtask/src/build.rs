@@ -27,6 +27,15 @@ pub(crate) fn reproducible(command: Cmd<'_>) -> Result<Cmd<'_>> {
         // A library that a program loads must use that program's libc.
         flags.push("-Ctarget-feature=-crt-static".to_owned());
     }
+    if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        // Tables for unwinding are much smaller where a register holds the frame;
+        // other systems and processors keep one anyway.
+        flags.push("-Cforce-frame-pointers=yes".to_owned());
+        if cfg!(target_env = "gnu") {
+            // Here Rust links with LLD, which folds functions of the same code.
+            flags.push("-Clink-arg=-Wl,--icf=all".to_owned());
+        }
+    }
     Ok(command
         .env_remove("RUSTFLAGS")
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))

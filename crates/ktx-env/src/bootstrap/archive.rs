@@ -3,6 +3,8 @@
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
+use flate2::read::DeflateDecoder;
+use rawzip::{CompressionMethod, ReaderAt, ZipArchive, ZipArchiveEntryWayfinder};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
@@ -35,18 +37,31 @@ pub(super) fn unpack(
         file: pin.file.clone(),
         reason,
     };
-    let mut archive = zip::ZipArchive::new(wheel).map_err(|error| damaged(error.to_string()))?;
-    let mut entry = archive
-        .by_name(&pin.binary.path)
-        .map_err(|error| damaged(format!("`{}`: {error}", pin.binary.path)))?;
-    if !entry.is_file() {
-        return Err(damaged(format!("`{}` is not a file", pin.binary.path)));
-    }
+    let mut buffer = vec![0; CHUNK];
+    let archive = ZipArchive::from_seekable(wheel, &mut buffer)
+        .map_err(|error| damaged(error.to_string()))?;
+    let (position, method) = find(&archive, &mut buffer, &pin.binary.path)
+        .map_err(|error| damaged(error.to_string()))?
+        .ok_or_else(|| damaged(format!("`{}` is not in it", pin.binary.path)))?;
+    let packed = archive
+        .get_entry(position)
+        .map_err(|error| damaged(format!("`{}`: {error}", pin.binary.path)))?
+        .reader();
+    let mut entry: Box<dyn Read> = match method {
+        CompressionMethod::STORE => Box::new(packed),
+        CompressionMethod::DEFLATE => Box::new(DeflateDecoder::new(packed)),
+        method => {
+            return Err(damaged(format!(
+                "`{}` is packed with the unknown method {}",
+                pin.binary.path,
+                method.as_u16()
+            )));
+        }
+    };
 
     let mut target = temporary_in(directory)?;
     let mut hasher = Sha256::new();
     let mut written = 0;
-    let mut buffer = vec![0; CHUNK];
     loop {
         let count = match entry.read(&mut buffer) {
             Ok(0) => break,
@@ -89,6 +104,21 @@ pub(super) fn unpack(
         .and_then(|()| target.as_file().sync_all())
         .map_err(|source| BootstrapError::io(target.path(), source))?;
     Ok(target)
+}
+
+/// Where the archive has a file, and how it is packed.
+fn find<R: ReaderAt>(
+    archive: &ZipArchive<R>,
+    buffer: &mut [u8],
+    path: &str,
+) -> Result<Option<(ZipArchiveEntryWayfinder, CompressionMethod)>, rawzip::Error> {
+    let mut entries = archive.entries(buffer);
+    while let Some(entry) = entries.next_entry()? {
+        if entry.file_path().as_ref() == path.as_bytes() {
+            return Ok(Some((entry.wayfinder(), entry.compression_method())));
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(unix)]

@@ -1,20 +1,19 @@
-//! The TLS side of the client: which certificates are trusted, with the ring
-//! provider passed along, so that nothing is installed for the whole process.
+//! The TLS side of the client: which certificates are trusted, with the
+//! cryptography passed along, so that nothing is installed for the whole process.
 
 use std::sync::Arc;
 
 use rustls::client::danger::ServerCertVerifier;
-use rustls::crypto::ring::{self, cipher_suite};
-use rustls::crypto::{CryptoProvider, KeyProvider};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::SigningKey;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 
+use super::crypto;
 use super::settings::Certificates;
 
 /// The client's half of every TLS connection.
 pub(super) fn client_config(certificates: Certificates) -> Result<ClientConfig, rustls::Error> {
-    let provider = Arc::new(provider());
+    let provider = Arc::new(crypto::provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?;
     let verifier = match certificates.instead {
@@ -30,38 +29,6 @@ pub(super) fn client_config(certificates: Certificates) -> Result<ClientConfig, 
         .dangerous()
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth())
-}
-
-/// What of ring is used: AES-GCM, which every server knows, and nothing that
-/// signs. The rest would be a tenth of a megabyte of code that never runs.
-fn provider() -> CryptoProvider {
-    CryptoProvider {
-        cipher_suites: vec![
-            cipher_suite::TLS13_AES_256_GCM_SHA384,
-            cipher_suite::TLS13_AES_128_GCM_SHA256,
-            cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-            cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-            cipher_suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-            cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-        ],
-        key_provider: &NoKeys,
-        ..ring::default_provider()
-    }
-}
-
-/// The client has no certificate of its own, and so no key.
-#[derive(Debug)]
-struct NoKeys;
-
-impl KeyProvider for NoKeys {
-    fn load_private_key(
-        &self,
-        _: PrivateKeyDer<'static>,
-    ) -> Result<Arc<dyn SigningKey>, rustls::Error> {
-        Err(rustls::Error::General(
-            "private keys are not used".to_owned(),
-        ))
-    }
 }
 
 fn listed(

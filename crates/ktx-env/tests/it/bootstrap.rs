@@ -48,13 +48,17 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
+        Self::packed(zip::CompressionMethod::Stored)
+    }
+
+    /// With a binary that is packed in this way.
+    fn packed(method: zip::CompressionMethod) -> Self {
         let mut binary = b"#!/bin/sh\necho uv 9.9.9\nexit\n".to_vec();
         binary.resize(60_000, b'#');
         let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
-        let stored = zip::write::SimpleFileOptions::default()
-            .compression_method(zip::CompressionMethod::Stored);
-        zip.start_file("uv/__init__.py", stored).unwrap();
-        zip.start_file(BINARY, stored).unwrap();
+        let options = zip::write::SimpleFileOptions::default().compression_method(method);
+        zip.start_file("uv/__init__.py", options).unwrap();
+        zip.start_file(BINARY, options).unwrap();
         zip.write_all(&binary).unwrap();
         let wheel = zip.finish().unwrap().into_inner();
         let digest = |bytes: &[u8]| ktx_asset::hash(bytes, std::io::sink()).unwrap().sha256;
@@ -187,6 +191,15 @@ async fn places_the_binary_and_reports_every_byte() {
     let seen = server.seen();
     assert_eq!(seen[0].target, "/simple/uv/");
     assert_eq!(seen[1].target, format!("/files/{FILE}"));
+}
+
+#[tokio::test]
+async fn unpacks_a_compressed_binary() {
+    let fixture = Fixture::packed(zip::CompressionMethod::Deflated);
+    assert!(fixture.pin.bytes < fixture.pin.binary.bytes);
+    let server = Server::start(fixture.healthy()).await;
+    let path = fixture.fetch(&index_of(&server)).await.unwrap();
+    verify(&path, &fixture.pin).unwrap();
 }
 
 #[tokio::test]
