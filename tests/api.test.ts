@@ -3,11 +3,9 @@
 import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
-import { Worker } from 'node:worker_threads';
 import type { Exec, InstallOptions } from '@scope/ktx';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import { User, VERSION, ktxModule as ktx, run, suite, temporaryDirectory } from './support/user.js';
+import { ktxModule as ktx, run, suite, temporaryDirectory } from './support/user.js';
 
 const CLI_VERSION = '1.2.3';
 const WHEEL = 'kaelio_ktx-1.2.3-py3-none-any.whl';
@@ -64,10 +62,24 @@ function fakeUv(creates = false) {
 
 function options(exec: Exec, more: Partial<InstallOptions> = {}): InstallOptions {
   const env = { PATH: '/somewhere', HOME: home, UV_NO_CONFIG: '0', PYTHONPATH: '/hostile' };
-  return { cliVersion: CLI_VERSION, env, homeDir: home, runtimeRoot, assetDir, features: ['core'], exec, ...more };
+  return {
+    cliVersion: CLI_VERSION,
+    env,
+    homeDir: home,
+    runtimeRoot,
+    assetDir,
+    features: ['core'],
+    exec,
+    ...more,
+  };
 }
 
-const read = () => ({ cliVersion: CLI_VERSION, env: { PATH: suite.path, HOME: home }, runtimeRoot, assetDir });
+const read = () => ({
+  cliVersion: CLI_VERSION,
+  env: { PATH: suite.path, HOME: home },
+  runtimeRoot,
+  assetDir,
+});
 
 describe('managedPythonRuntimeLayout', () => {
   test.each([
@@ -79,7 +91,12 @@ describe('managedPythonRuntimeLayout', () => {
   ])('computes the paths for %s with %j', (platform, env, root) => {
     const bin = platform === 'win32' ? 'Scripts' : 'bin';
     const suffix = platform === 'win32' ? '.exe' : '';
-    const layout = ktx.managedPythonRuntimeLayout({ cliVersion: CLI_VERSION, platform, env, assetDir: '/asset' });
+    const layout = ktx.managedPythonRuntimeLayout({
+      cliVersion: CLI_VERSION,
+      platform,
+      env,
+      assetDir: '/asset',
+    });
     expect(layout).toEqual({
       cliVersion: CLI_VERSION,
       runtimeRoot: root,
@@ -95,7 +112,12 @@ describe('managedPythonRuntimeLayout', () => {
   });
 
   test('takes the home directory from its options first', () => {
-    const layout = ktx.managedPythonRuntimeLayout({ cliVersion: CLI_VERSION, platform: 'linux', env: { HOME: '/a' }, homeDir: '/b' });
+    const layout = ktx.managedPythonRuntimeLayout({
+      cliVersion: CLI_VERSION,
+      platform: 'linux',
+      env: { HOME: '/a' },
+      homeDir: '/b',
+    });
     expect(layout.runtimeRoot).toBe('/b/.local/share/kaelio/ktx/runtime');
   });
 
@@ -125,13 +147,16 @@ describe('verifyRuntimeAsset', () => {
     });
   });
 
-  test.each(['../x.whl', '/x.whl', 'a/b.whl', 'C:\\x.whl', 'a\u0000.whl'])('refuses the file name %j', async (file) => {
-    writeWheel('x', { wheel: { file, sha256: '0'.repeat(64), bytes: 1 } });
-    await expect(ktx.verifyRuntimeAsset({ assetDir })).rejects.toMatchObject({
-      code: 'KTX_ASSET_UNSAFE',
-      message: `Unsafe runtime wheel filename in bundled manifest: ${file}`,
-    });
-  });
+  test.each(['../x.whl', '/x.whl', 'a/b.whl', 'C:\\x.whl', 'a\u0000.whl'])(
+    'refuses the file name %j',
+    async (file) => {
+      writeWheel('x', { wheel: { file, sha256: '0'.repeat(64), bytes: 1 } });
+      await expect(ktx.verifyRuntimeAsset({ assetDir })).rejects.toMatchObject({
+        code: 'KTX_ASSET_UNSAFE',
+        message: `Unsafe runtime wheel filename in bundled manifest: ${file}`,
+      });
+    },
+  );
 });
 
 describe('installManagedPythonRuntime with a replaced exec', () => {
@@ -143,7 +168,12 @@ describe('installManagedPythonRuntime with a replaced exec', () => {
       ['uv', ['venv', venvDir]],
       ['uv', ['pip', 'install', '--python', pythonPath, wheelPath]],
     ]);
-    const layout = ktx.managedPythonRuntimeLayout({ cliVersion: CLI_VERSION, env: {}, runtimeRoot, assetDir });
+    const layout = ktx.managedPythonRuntimeLayout({
+      cliVersion: CLI_VERSION,
+      env: {},
+      runtimeRoot,
+      assetDir,
+    });
     const asset = JSON.parse(readFileSync(join(assetDir, 'manifest.json'), 'utf8'));
     expect(result).toEqual({
       status: 'installed',
@@ -192,7 +222,10 @@ describe('installManagedPythonRuntime with a replaced exec', () => {
   test('names the log when uv fails, and the log has the command and what it wrote', async () => {
     const exec = vi.fn<Exec>(async (_command, args) => {
       if (args[0] !== 'venv') return nothing;
-      throw Object.assign(new Error('exit 2'), { stdout: 'out\n', stderr: 'the disk is on fire\n' });
+      throw Object.assign(new Error('exit 2'), {
+        stdout: 'out\n',
+        stderr: 'the disk is on fire\n',
+      });
     });
     const log = join(runtimeRoot, CLI_VERSION, 'install.log');
     const failed = ktx.installManagedPythonRuntime(options(exec));
@@ -246,9 +279,9 @@ describe('installManagedPythonRuntime with a replaced exec', () => {
     const onProgress = () => {
       throw thrown;
     };
-    await expect(
-      ktx.installManagedPythonRuntime(options(fakeUv(), { onProgress })),
-    ).rejects.toBe(thrown);
+    await expect(ktx.installManagedPythonRuntime(options(fakeUv(), { onProgress }))).rejects.toBe(
+      thrown,
+    );
     expect((await ktx.readManagedPythonRuntimeStatus(read())).kind).not.toBe('ready');
     expect((await ktx.installManagedPythonRuntime(options(fakeUv()))).status).toBe('installed');
   });
@@ -308,9 +341,14 @@ describe('readManagedPythonRuntimeStatus and doctorManagedPythonRuntime', () => 
 
 describe('pruneManagedPythonRuntimes', () => {
   test('returns what is stale, kept and removed, and leaves the rest where it is', async () => {
-    for (const name of ['1.2.2', CLI_VERSION, 'notes']) mkdirSync(join(runtimeRoot, name), { recursive: true });
+    for (const name of ['1.2.2', CLI_VERSION, 'notes'])
+      mkdirSync(join(runtimeRoot, name), { recursive: true });
     const prune = (dryRun?: boolean) =>
-      ktx.pruneManagedPythonRuntimes({ cliVersion: CLI_VERSION, runtimeRoot, ...(dryRun === undefined ? {} : { dryRun }) });
+      ktx.pruneManagedPythonRuntimes({
+        cliVersion: CLI_VERSION,
+        runtimeRoot,
+        ...(dryRun === undefined ? {} : { dryRun }),
+      });
     const found = {
       runtimeRoot,
       stale: [join(runtimeRoot, '1.2.2')],
@@ -329,156 +367,5 @@ describe('pruneManagedPythonRuntimes', () => {
       kept: [],
       removed: [],
     });
-  });
-});
-
-describe('runKtxRuntime and runKtxCli', () => {
-  const written = { stdout: '', stderr: '' };
-  const io = {
-    stdout: { write: (text: string) => (written.stdout += text) },
-    stderr: { write: (text: string) => (written.stderr += text) },
-  };
-
-  beforeEach(() => {
-    written.stdout = '';
-    written.stderr = '';
-  });
-
-  test('call what they are given with exactly the options of the contract', async () => {
-    const layout = ktx.managedPythonRuntimeLayout({ cliVersion: CLI_VERSION, env: {}, runtimeRoot, assetDir });
-    const manifest = { features: ['core'], python: { executable: '/p', daemonExecutable: '/d' }, installLog: '/l' };
-    const deps = {
-      installRuntime: vi.fn(async () => ({ status: 'installed', layout, asset: {}, manifest }) as never),
-      readStatus: vi.fn(async () => ({ kind: 'missing', detail: 'none', layout }) as never),
-      doctorRuntime: vi.fn(async () => [
-        { id: 'uv', label: 'uv', status: 'fail' as const, detail: 'gone', fix: 'Run: this' },
-      ]),
-      pruneRuntime: vi.fn(async () => ({ runtimeRoot, stale: ['/s'], kept: [], removed: ['/s'] })),
-    };
-    const cliVersion = CLI_VERSION;
-    const command = (args: Parameters<typeof ktx.runKtxRuntime>[0]) => ktx.runKtxRuntime(args, io, deps);
-    expect(await command({ command: 'install', cliVersion, feature: 'local-embeddings', force: true })).toBe(0);
-    expect(deps.installRuntime.mock.calls).toEqual([[{ cliVersion, features: ['local-embeddings'], force: true }]]);
-    expect(await command({ command: 'status', cliVersion, json: false })).toBe(0);
-    expect(deps.readStatus.mock.calls).toEqual([[{ cliVersion }]]);
-    expect(await command({ command: 'doctor', cliVersion, json: false })).toBe(1);
-    expect(deps.doctorRuntime.mock.calls).toEqual([[{ cliVersion }]]);
-    expect(await command({ command: 'prune', cliVersion, dryRun: false, yes: true })).toBe(0);
-    expect(deps.pruneRuntime.mock.calls).toEqual([[{ cliVersion, runtimeRoot, dryRun: false }]]);
-    expect(written.stderr).toBe('');
-    expect(written.stdout).toBe(
-      [
-        'Installed KTX Python runtime',
-        'version: 1.2.3',
-        'features: core',
-        'python: /p',
-        'daemon: /d',
-        `manifest: ${layout.manifestPath}`,
-        'install log: /l',
-        'KTX Python runtime',
-        'status: missing',
-        'detail: none',
-        `runtime root: ${runtimeRoot}`,
-        `version dir: ${layout.versionDir}`,
-        'KTX Python runtime doctor',
-        'FAIL uv: gone',
-        '  Fix: Run: this',
-        'Removed stale KTX Python runtimes',
-        '/s',
-        '',
-      ].join('\n'),
-    );
-  });
-
-  test.each([
-    [['runtime', 'install'], { command: 'install', feature: 'core', force: false }],
-    [['runtime', 'install', '--feature', 'local-embeddings', '--force', '--yes'], { command: 'install', feature: 'local-embeddings', force: true, yes: true }],
-    [['runtime', 'status'], { command: 'status', json: false }],
-    [['runtime', 'doctor', '--json'], { command: 'doctor', json: true }],
-    [['runtime', 'prune', '--dry-run'], { command: 'prune', dryRun: true, yes: false }],
-  ])('%j becomes arguments', async (argv, expected) => {
-    const runtime = vi.fn(() => 7);
-    expect(await ktx.runKtxCli(argv, io, { runtime })).toBe(7);
-    expect(runtime.mock.calls).toEqual([[{ ...expected, cliVersion: VERSION }, io]]);
-  });
-
-  test('wrong usage exits 2 and says so on stderr', async () => {
-    for (const argv of [['nonsense'], ['runtime', 'install', '--feature', 'x'], ['runtime', 'install', '--yes', '--no-input']]) {
-      expect(await ktx.runKtxCli(argv, io, { runtime: () => 0 })).toBe(2);
-    }
-    expect(written.stdout).toBe('');
-    expect(written.stderr).not.toBe('');
-  });
-
-  test('a failure is told with its fix, and is never thrown', async () => {
-    const readStatus = () => {
-      throw new ktx.KtxError('KTX_IO', 'It broke', { hint: 'Run: mend' });
-    };
-    expect(await ktx.runKtxRuntime({ command: 'status', cliVersion: CLI_VERSION, json: false }, io, { readStatus })).toBe(1);
-    expect(written).toEqual({ stdout: '', stderr: 'It broke\nFix: Run: mend\n' });
-  });
-
-  test('getKtxCliPackageInfo gives name and version', () => {
-    expect(ktx.getKtxCliPackageInfo()).toEqual({ name: '@scope/ktx', version: VERSION });
-  });
-});
-
-describe('the package', () => {
-  test('gives import and require the same functions and classes', async () => {
-    const entry = pathToFileURL(join(suite.project, 'node_modules/@scope/ktx/dist/index.mjs')).href;
-    const imported = (await import(/* @vite-ignore */ entry)) as typeof ktx;
-    expect(Object.keys(imported).toSorted()).toEqual(Object.keys(ktx).filter((key) => key !== 'default').toSorted());
-    expect(imported.KtxError).toBe(ktx.KtxError);
-  });
-
-  test('is found by name from an ES module', async () => {
-    const program = "import { getKtxCliPackageInfo as info } from '@scope/ktx'; console.log(info().version)";
-    const done = await run(join(suite.path, 'node'), ['--input-type=module', '-e', program], {
-      env: {},
-      cwd: suite.project,
-    });
-    expect(done).toMatchObject({ code: 0, stdout: `${VERSION}\n` });
-  });
-
-  test('works in several worker threads at once, and when loaded twice', async () => {
-    const user = new User();
-    await user.install();
-    const program = `
-      const { parentPort, workerData } = require('node:worker_threads');
-      const entry = require.resolve('@scope/ktx', { paths: [workerData.project] });
-      const load = () => { delete require.cache[entry]; return require(entry); };
-      (async () => {
-        const [first, second] = [load(), load()];
-        const kinds = [];
-        for (const ktx of [first, second]) kinds.push((await ktx.readManagedPythonRuntimeStatus(workerData.options)).kind);
-        const runtime = await second.PythonRuntime.ensure(workerData.options);
-        parentPort.postMessage([first !== second, ...kinds, (await runtime.execute('6*7')).value]);
-      })();`;
-    const answers = Array.from({ length: 4 }, async () => {
-      const worker = new Worker(program, { eval: true, workerData: { project: suite.project, options: user.options } });
-      const answer = await new Promise((resolve, reject) => worker.once('message', resolve).once('error', reject));
-      await worker.terminate();
-      return answer;
-    });
-    expect(await Promise.all(answers)).toEqual(Array(4).fill([true, 'ready', 'ready', 42]));
-  });
-
-  test('PythonRuntime runs code and tells failures apart', async () => {
-    const user = new User();
-    const runtime = await ktx.PythonRuntime.ensure({ ...user.options });
-    expect(runtime.status).toBe('installed');
-    expect(await runtime.execute('print(1); {"x": upstream}', { upstream: [1] })).toMatchObject({
-      value: { x: [1] },
-      stdout: '1\n',
-    });
-    await expect(runtime.execute('1/0')).rejects.toMatchObject({
-      code: 'KTX_EXEC_FAILED',
-      details: { kind: 'exception', message: expect.stringContaining('division') },
-    });
-    await expect(runtime.execute('while True: pass', { timeoutMs: 300 })).rejects.toMatchObject({
-      code: 'KTX_EXEC_TIMEOUT',
-    });
-    const aborted = runtime.execute('import time; time.sleep(60)', { signal: AbortSignal.timeout(300) });
-    await expect(aborted).rejects.toMatchObject({ code: 'KTX_ABORTED' });
   });
 });

@@ -47,27 +47,60 @@ function flipByte(path: string): void {
 }
 
 const invalid = /^Invalid bundled Python runtime manifest: /;
-const mismatch = (path: () => string) => () => `Bundled Python runtime wheel checksum mismatch: ${path()}`;
+const mismatch = (path: () => string) => () =>
+  `Bundled Python runtime wheel checksum mismatch: ${path()}`;
 
 const faults: [string, () => void, RegExp | (() => string)][] = [
-  ['a missing manifest', () => rmSync(manifestPath), () => `Missing bundled Python runtime manifest: ${manifestPath}`],
+  [
+    'a missing manifest',
+    () => rmSync(manifestPath),
+    () => `Missing bundled Python runtime manifest: ${manifestPath}`,
+  ],
   ['an empty manifest', () => truncateSync(manifestPath, 0), invalid],
   ['a truncated manifest', () => truncateSync(manifestPath, 100), invalid],
-  ['a manifest with a byte order mark', () => writeFileSync(manifestPath, `\uFEFF${text()}`), invalid],
-  ['a manifest with a duplicate key', () => writeFileSync(manifestPath, text().replace('{', '{"schemaVersion":1,')), invalid],
-  ['a manifest of schema 2', () => writeFileSync(manifestPath, JSON.stringify({ ...MANIFEST, schemaVersion: 2 })), invalid],
+  [
+    'a manifest with a byte order mark',
+    () => writeFileSync(manifestPath, `\uFEFF${text()}`),
+    invalid,
+  ],
+  [
+    'a manifest with a duplicate key',
+    () => writeFileSync(manifestPath, text().replace('{', '{"schemaVersion":1,')),
+    invalid,
+  ],
+  [
+    'a manifest of schema 2',
+    () => writeFileSync(manifestPath, JSON.stringify({ ...MANIFEST, schemaVersion: 2 })),
+    invalid,
+  ],
   ['a manifest of 100 MB', () => truncateSync(manifestPath, 100_000_000), invalid],
-  ['a manifest that is a directory', () => (rmSync(manifestPath), symlinkSync('/', manifestPath)), /manifest/],
+  [
+    'a manifest that is a directory',
+    () => (rmSync(manifestPath), symlinkSync('/', manifestPath)),
+    /manifest/,
+  ],
   ['a wheel with a flipped bit', () => flipByte(wheelPath), mismatch(() => wheelPath)],
   ['a truncated wheel', () => truncateSync(wheelPath, 1000), mismatch(() => wheelPath)],
   ['a longer wheel', () => appendFileSync(wheelPath, 'x'), mismatch(() => wheelPath)],
-  ['a missing wheel', () => rmSync(wheelPath), () => `Missing bundled Python runtime file: ${wheelPath}`],
-  ['a wheel behind a link', () => (renameSync(wheelPath, `${wheelPath}.real`), symlinkSync(`${wheelPath}.real`, wheelPath)), /not a regular file/],
+  [
+    'a missing wheel',
+    () => rmSync(wheelPath),
+    () => `Missing bundled Python runtime file: ${wheelPath}`,
+  ],
+  [
+    'a wheel behind a link',
+    () => (renameSync(wheelPath, `${wheelPath}.real`), symlinkSync(`${wheelPath}.real`, wheelPath)),
+    /not a regular file/,
+  ],
   ['a lock with a flipped bit', () => flipByte(lockPath), mismatch(() => lockPath)],
   ...['../evil.whl', '/etc/passwd', 'C:\\evil.whl', 'a\u0000b.whl'].map(
     (file): [string, () => void, () => string] => [
       `the file name ${JSON.stringify(file)}`,
-      () => writeFileSync(manifestPath, JSON.stringify({ ...MANIFEST, wheel: { ...MANIFEST.wheel, file } })),
+      () =>
+        writeFileSync(
+          manifestPath,
+          JSON.stringify({ ...MANIFEST, wheel: { ...MANIFEST.wheel, file } }),
+        ),
       () => `Unsafe runtime wheel filename in bundled manifest: ${file}`,
     ],
   ),
@@ -96,7 +129,9 @@ describe.each(faults)('%s', (_name, damage, message) => {
 });
 
 test('every way to cut the manifest short is refused, and none is a crash', async () => {
-  const { verifyRuntimeAsset } = await import('./support/user.js').then(({ ktxModule }) => ktxModule);
+  const { verifyRuntimeAsset } = await import('./support/user.js').then(
+    ({ ktxModule }) => ktxModule,
+  );
   const whole = readFileSync(join(ASSET_DIR, 'manifest.json'));
   const assetDir = join(manifestPath, '..');
   for (let length = 0; length < whole.toString().trimEnd().length; length += 1) {

@@ -6,17 +6,21 @@ import { uvThatBefore } from './support/fakes.js';
 import { run } from './support/processes.js';
 import { User, VERSION, ktxModule as ktx, suite } from './support/user.js';
 
-test('of 32 installations at once one does the work and all succeed', { timeout: 120_000 }, async () => {
-  const user = new User();
-  const done = await Promise.all(
-    Array.from({ length: 32 }, () => user.ktx(['runtime', 'install', '--yes'])),
-  );
-  expect(done.filter(({ code, stderr }) => code !== 0 || stderr !== '')).toEqual([]);
-  const answers = done.map(({ stdout }) => stdout.split(' ')[0]).toSorted();
-  expect(answers).toEqual(['Installed', ...Array<string>(31).fill('Using')]);
-  expect(user.entries()).toEqual(['.venv', 'install.log', 'manifest.json']);
-  await user.expectRuns();
-});
+test(
+  'of 32 installations at once one does the work and all succeed',
+  { timeout: 120_000 },
+  async () => {
+    const user = new User();
+    const done = await Promise.all(
+      Array.from({ length: 32 }, () => user.ktx(['runtime', 'install', '--yes'])),
+    );
+    expect(done.filter(({ code, stderr }) => code !== 0 || stderr !== '')).toEqual([]);
+    const answers = done.map(({ stdout }) => stdout.split(' ')[0]).toSorted();
+    expect(answers).toEqual(['Installed', ...Array<string>(31).fill('Using')]);
+    expect(user.entries()).toEqual(['.venv', 'install.log', 'manifest.json']);
+    await user.expectRuns();
+  },
+);
 
 test('of 6 forced installations at once all succeed and one environment is left', async () => {
   const user = new User();
@@ -24,7 +28,11 @@ test('of 6 forced installations at once all succeed and one environment is left'
     Array.from({ length: 6 }, () => user.ktx(['runtime', 'install', '--force', '--yes'])),
   );
   expect(done.map(({ code }) => code)).toEqual(Array(6).fill(0));
-  expect(user.entries()).toEqual([expect.stringMatching(/^\.venv/), 'install.log', 'manifest.json']);
+  expect(user.entries()).toEqual([
+    expect.stringMatching(/^\.venv/),
+    'install.log',
+    'manifest.json',
+  ]);
   await user.expectRuns();
 });
 
@@ -40,9 +48,11 @@ test('two versions installed at once on one root are both ready', async () => {
   const done = await Promise.all([VERSION, other, VERSION, other].map(install));
   expect(done.map(({ code, stdout }) => [code, stdout])).toEqual(Array(4).fill([0, 'installed\n']));
   for (const cliVersion of [VERSION, other]) {
-    expect(await ktx.readManagedPythonRuntimeStatus({ ...user.options, cliVersion })).toMatchObject({
-      kind: 'ready',
-    });
+    expect(await ktx.readManagedPythonRuntimeStatus({ ...user.options, cliVersion })).toMatchObject(
+      {
+        kind: 'ready',
+      },
+    );
   }
   expect(readdirSync(user.root).toSorted()).toEqual([other, VERSION, 'cache', 'uv']);
   await user.expectRuns();
@@ -53,7 +63,10 @@ test('pruning while another version is installed waits, and takes only what is s
   const installing = user.start(['runtime', 'install', '--yes'], {
     env: { KTX_UV: uvThatBefore('pip install', 'sleep 1') },
   });
-  const pruned = await ktx.pruneManagedPythonRuntimes({ cliVersion: '9.9.9', runtimeRoot: user.root });
+  const pruned = await ktx.pruneManagedPythonRuntimes({
+    cliVersion: '9.9.9',
+    runtimeRoot: user.root,
+  });
   const done = await installing.finished;
   expect(done.code).toBe(0);
   // Whichever came first: what is reported removed is gone, and what is kept is whole.
@@ -78,6 +91,8 @@ test('whoever waits is told for whom', async () => {
   expect((await holder.finished).code).toBe(0);
   expect(waiter.status).toBe('ready');
   expect(details).toContainEqual(
-    expect.stringMatching(new RegExp(`^Waiting for process ${holder.pid} \\(\`.*runtime install --yes\`\\)$`)),
+    expect.stringMatching(
+      new RegExp(`^Waiting for process ${holder.pid} \\(\`.*runtime install --yes\`\\)$`),
+    ),
   );
 });

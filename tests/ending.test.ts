@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { uvThatStopsBefore } from './support/fakes.js';
 import { eventually, processesMarked } from './support/processes.js';
+import { injected, missing } from './support/system.js';
 import { User } from './support/user.js';
 
 const MOMENTS = 8;
@@ -68,6 +69,28 @@ describe('kill -9', () => {
       expect(user.entries(), `killed after ${moment} ms`).toEqual(settled);
       await expectHealthy(user, `killed after ${moment} ms`);
     }
+  });
+
+  test.skipIf(missing.strace).each([
+    ['mkdir,mkdirat', 6],
+    ['syncfs', 1],
+    ['fsync', 1],
+    ['rename,renameat,renameat2', 1],
+    ['fsync', 2],
+    ['unlink,unlinkat', 1],
+    ['unlink,unlinkat', 40],
+  ])('of ktx at its %s number %i leaves a runtime ready', async (call, when) => {
+    const user = new User();
+    await user.install();
+    const killed = await user.ktx(['runtime', 'install', '--force', '--yes'], {
+      through: injected(call, `signal=SIGKILL:when=${when}`),
+    });
+    expect(killed.stdout).toBe('');
+    await expectHealthy(user, 'after the kill');
+    await user.install();
+    await user.install(['--force']);
+    expect(user.entries()).toEqual(settled);
+    await expectHealthy(user, 'after the next installation');
   });
 
   test.each(['venv', 'pip install'] as const)(

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { User, run, suite, temporaryDirectory } from './support/user.js';
 
-const HERE = 'import msgpack, sys, os; print(msgpack.version, sys.prefix, sys.flags.isolated, sorted(map(os.path.basename, sys.path)))';
+const HERE =
+  'import msgpack, sys, os; print(msgpack.version, sys.prefix, sys.flags.isolated, sorted(map(os.path.basename, sys.path)))';
 
 let clean: User;
 let cleanResult: unknown;
@@ -62,7 +63,10 @@ with zipfile.ZipFile(sys.argv[1] + '/msgpack-99.0-py3-none-any.whl', 'w') as whe
     wheel.writestr(info + 'WHEEL', 'Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')
     wheel.writestr(info + 'RECORD', '')
 `;
-  const made = await run(join(suite.path, 'python3'), ['-c', program, folder, witness], { env: {}, cwd: folder });
+  const made = await run(join(suite.path, 'python3'), ['-c', program, folder, witness], {
+    env: {},
+    cwd: folder,
+  });
   expect(made.code).toBe(0);
 }
 
@@ -172,8 +176,12 @@ describe('working directories and homes', () => {
     const user = new User();
     const gone = ['/bin/sh', '-c', 'mkdir gone && cd gone && rmdir ../gone && exec "$@"', 'sh'];
     const env = { PATH: `${suite.path}:/usr/bin:/bin` };
-    expect(await user.ktx(['runtime', 'status'], { through: gone, env })).toMatchObject({ code: 0 });
-    expect(await user.ktx(['runtime', 'install', '--yes'], { through: gone, env })).toMatchObject({ code: 0 });
+    expect(await user.ktx(['runtime', 'status'], { through: gone, env })).toMatchObject({
+      code: 0,
+    });
+    expect(await user.ktx(['runtime', 'install', '--yes'], { through: gone, env })).toMatchObject({
+      code: 0,
+    });
     await user.expectRuns();
   });
 });
@@ -189,7 +197,10 @@ function plantSettings(folder: string, witness: string): void {
   writeFileSync(join(folder, 'uv.toml'), `offline = true\n${index}`);
   const project = '[project]\nname = "x"\nversion = "1"\nrequires-python = "==2.7.*"\n';
   const projectIndex = index.replace('[[index]]', '[[tool.uv.index]]');
-  writeFileSync(join(folder, 'pyproject.toml'), `${project}[tool.uv]\noffline = true\n${projectIndex}`);
+  writeFileSync(
+    join(folder, 'pyproject.toml'),
+    `${project}[tool.uv]\noffline = true\n${projectIndex}`,
+  );
   writeFileSync(join(folder, '.python-version'), '2.7\n');
   for (const name of ['msgpack', 'json', 'ktx_daemon', 'sitecustomize', 'encodings']) {
     writeFileSync(join(folder, `${name}.py`), `open(${JSON.stringify(witness)}, 'w')\n`);

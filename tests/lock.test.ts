@@ -12,7 +12,10 @@ test('a holder that is stopped is waited for within a bound, and named', async (
   const holder = endAfterTest(
     user.start(['runtime', 'install', '--yes'], { env: { KTX_UV: uvThatStopsBefore('venv') } }),
   );
-  await eventually('the holder is at work', () => existsSync(user.root + '.lock') && user.entries().length > 1);
+  await eventually(
+    'the holder is at work',
+    () => existsSync(user.root + '.lock') && user.entries().length > 1,
+  );
   holder.kill('SIGSTOP');
   const begun = performance.now();
   const said = await user.failingInstall();
@@ -27,22 +30,28 @@ test('a holder that is stopped is waited for within a bound, and named', async (
   await user.install();
 });
 
-test.skipIf(missing.mount)('the root itself is locked where its folder cannot be written', async () => {
-  const user = new User();
-  const folder = join(user.root, '..');
-  const installs = '"$@" & first=$!; "$@"; wait $first';
-  const through = withMounts(
-    `mount --bind '${user.root}' '${user.root}'
+test.skipIf(missing.mount)(
+  'the root itself is locked where its folder cannot be written',
+  async () => {
+    const user = new User();
+    const folder = join(user.root, '..');
+    const installs = '"$@" & first=$!; "$@"; wait $first';
+    const through = withMounts(
+      `mount --bind '${user.root}' '${user.root}'
      mount --rbind '${folder}' '${folder}'
      mount -o remount,bind,ro '${folder}'`,
-  ).concat('/bin/sh', '-c', installs, 'sh');
-  const done = await user.ktx(['runtime', 'install', '--yes'], { through });
-  expect(done).toMatchObject({ code: 0, stderr: '' });
-  expect(done.stdout.match(/^(Installed|Using existing)/gm)?.toSorted()).toEqual(['Installed', 'Using existing']);
-  expect(existsSync(`${user.root}.lock`)).toBe(false);
-  expect(user.entries()).toEqual(['.venv', 'install.log', 'manifest.json']);
-  await user.expectRuns();
-});
+    ).concat('/bin/sh', '-c', installs, 'sh');
+    const done = await user.ktx(['runtime', 'install', '--yes'], { through });
+    expect(done).toMatchObject({ code: 0, stderr: '' });
+    expect(done.stdout.match(/^(Installed|Using existing)/gm)?.toSorted()).toEqual([
+      'Installed',
+      'Using existing',
+    ]);
+    expect(existsSync(`${user.root}.lock`)).toBe(false);
+    expect(user.entries()).toEqual(['.venv', 'install.log', 'manifest.json']);
+    await user.expectRuns();
+  },
+);
 
 test('a planted link is not locked, nor written through', async () => {
   const user = new User();
@@ -57,11 +66,17 @@ test('a planted link is not locked, nor written through', async () => {
   expect(user.entries()).toEqual([]);
 });
 
-test.skipIf(missing.strace).each(['ENOLCK', 'ENOSYS'])('a file system without locks (%s) is never used unlocked', async (error) => {
-  const user = new User();
-  const through = traced(join(user.home, 'trace'), 'flock').concat('-e', `inject=flock:error=${error}`);
-  const said = await user.failingInstall({ through });
-  expect(said).toContain('does not support file locks');
-  expect(said).toMatch(/^Fix: .*KTX_RUNTIME_ROOT=/m);
-  expect(user.entries()).toEqual([]);
-});
+test.skipIf(missing.strace).each(['ENOLCK', 'ENOSYS'])(
+  'a file system without locks (%s) is never used unlocked',
+  async (error) => {
+    const user = new User();
+    const through = traced(join(user.home, 'trace'), 'flock').concat(
+      '-e',
+      `inject=flock:error=${error}`,
+    );
+    const said = await user.failingInstall({ through });
+    expect(said).toContain('does not support file locks');
+    expect(said).toMatch(/^Fix: .*KTX_RUNTIME_ROOT=/m);
+    expect(user.entries()).toEqual([]);
+  },
+);

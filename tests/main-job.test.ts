@@ -1,9 +1,9 @@
 // The main job, in the order in which a user does it.
-import { mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { missing, traced, withoutNetwork } from './support/system.js';
-import { ASSET_DIR, User, VERSION, temporaryDirectory } from './support/user.js';
+import { ASSET_DIR, User, VERSION } from './support/user.js';
 
 describe('on a machine without uv, with an empty home', () => {
   let user: User;
@@ -74,7 +74,11 @@ describe('on a machine without uv, with an empty home', () => {
     await user.expectRuns({ through: withoutNetwork });
     expect(await user.install(['--force'], { through: withoutNetwork })).toMatch(/^Installed/);
     expect(user.log.match(/--offline/g)).toHaveLength(1);
-    expect(user.entries()).toEqual([expect.stringMatching(/^\.venv-/), 'install.log', 'manifest.json']);
+    expect(user.entries()).toEqual([
+      expect.stringMatching(/^\.venv-/),
+      'install.log',
+      'manifest.json',
+    ]);
   });
 
   test('exec prints what the code prints', async () => {
@@ -142,51 +146,5 @@ describe('on a machine without uv, with an empty home', () => {
       },
       manifest: status.manifest,
     });
-  });
-});
-
-describe('prune', () => {
-  const stale = ['0.0.1', '0.0.2-rc.1'];
-  const kept = ['not-a-version', 'uv', 'cache', VERSION];
-  let user: User;
-  let outside: string;
-
-  beforeAll(() => {
-    user = new User();
-    outside = temporaryDirectory();
-    writeFileSync(join(outside, 'file'), 'mine');
-    for (const name of [...stale, ...kept]) mkdirSync(join(user.root, name), { recursive: true });
-    writeFileSync(join(user.root, '0.0.1', 'manifest.json'), '{}');
-    writeFileSync(join(user.root, '9.9.9'), 'a file that is named like a version');
-    symlinkSync(outside, join(user.root, '8.8.8'));
-    symlinkSync(outside, join(user.root, '0.0.1', 'link'));
-  });
-
-  const stalePaths = (): string => stale.map((name) => `${join(user.root, name)}\n`).join('');
-
-  test('refuses without --yes', async () => {
-    expect(await user.ktx(['runtime', 'prune'])).toEqual({
-      code: 1,
-      signal: null,
-      stdout: '',
-      stderr: 'Refusing to prune without --yes. Preview with: ktx runtime prune --dry-run\n',
-    });
-  });
-
-  test('lists what it would remove, removes that, and keeps what is not its own', async () => {
-    const before = readdirSync(user.root).toSorted();
-    expect(await user.ktx(['runtime', 'prune', '--dry-run'])).toMatchObject({
-      code: 0,
-      stdout: `Stale KTX Python runtimes\n${stalePaths()}`,
-    });
-    expect(readdirSync(user.root).toSorted()).toEqual(before);
-    expect(await user.ktx(['runtime', 'prune', '--yes'])).toMatchObject({
-      code: 0,
-      stdout: `Removed stale KTX Python runtimes\n${stalePaths()}`,
-    });
-    expect(readdirSync(user.root).toSorted()).toEqual([...kept, '8.8.8', '9.9.9'].toSorted());
-    expect(readdirSync(outside)).toEqual(['file']);
-    const again = await user.ktx(['runtime', 'prune', '--yes']);
-    expect(again).toMatchObject({ code: 0, stdout: expect.not.stringContaining('emoved') });
   });
 });

@@ -1,7 +1,7 @@
 // Child processes whose end is awaited, whose output is kept and who do not outlive their test.
 import { type SpawnOptions, spawn } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
-import { onTestFinished } from 'vitest';
+import { afterAll, onTestFinished } from 'vitest';
 
 /** How a process ended and what it wrote. */
 export interface Finished {
@@ -24,6 +24,13 @@ export interface StartOptions {
   cwd: string;
   stdin?: string;
 }
+
+const live = new Set<Running>();
+
+// A test that ran out of time has not ended what it started.
+afterAll(() => {
+  for (const running of live) running.kill('SIGKILL', 'group');
+});
 
 /** Starts a program. */
 export function start(program: string, args: string[], options: StartOptions): Running {
@@ -49,7 +56,11 @@ export function start(program: string, args: string[], options: StartOptions): R
       if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
     }
   };
-  return { pid, finished, kill };
+  const running = { pid, finished, kill };
+  live.add(running);
+  const forget = () => void live.delete(running);
+  finished.then(forget, forget);
+  return running;
 }
 
 /** Runs a program to its end. */

@@ -27,6 +27,12 @@ export function traced(file: string, calls: string): string[] {
   return [STRACE, '-f', '-qq', '-e', `trace=${calls}`, '-o', file];
 }
 
+/** Runs a command in which some system calls fail, or end it; its children are left alone. */
+export function injected(calls: string, fault: string): string[] {
+  const inject = `inject=${calls}:${fault}`;
+  return [...traced('/dev/null', calls), '-b', 'execve', '-e', inject];
+}
+
 /** Runs a command without a network. */
 export const withoutNetwork = [UNSHARE, ...NAMESPACE, '--net'];
 
