@@ -33,11 +33,22 @@ impl PresetProvider for PackagesPreset {
         if context.facts(|facts| facts.believed.contains(PACKAGES)) {
             return Ok(CheckReport::healthy("installed"));
         }
+        // In an environment that was made just now nothing is installed yet,
+        // whatever else made its files.
+        if context.facts(|facts| facts.believed.contains(VENV)) {
+            return Ok(CheckReport::new(PresetStatus::Missing, "not installed yet"));
+        }
         for (name, path) in &context.specification.executables {
             if !exists(path) {
                 return Ok(CheckReport::new(
                     PresetStatus::Missing,
                     format!("Missing {name} executable: {}", path.display()),
+                ));
+            }
+            if context.specification.evidence.is_some() && !is_executable(path) {
+                return Ok(CheckReport::new(
+                    PresetStatus::Broken,
+                    format!("Not permitted to run {name}: {}", path.display()),
                 ));
             }
         }
@@ -93,6 +104,17 @@ impl PresetProvider for PackagesPreset {
             detail: "Installed the packages".to_owned(),
         })
     }
+}
+
+/// Whether a file may be run, by its permissions.
+fn is_executable(path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        fs_err::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o111 != 0)
+    }
+    #[cfg(windows)]
+    exists(path)
 }
 
 async fn run(

@@ -15,6 +15,14 @@ use crate::presets::uv::UV;
 /// The name of the preset.
 pub const VENV: PresetId = "venv";
 
+/// Fails unless the interpreter is the one of the environment that is named:
+/// without its `pyvenv.cfg`, it runs as the interpreter that it was made with.
+const SCRIPT: &str = "\
+import encodings, os, sys
+if not os.path.samefile(sys.prefix, sys.argv[1]):
+    sys.exit(f'its environment is {sys.prefix}')
+";
+
 /// The environment's interpreter is there and runs.
 ///
 /// An interpreter whose files are, to the last stamp, the ones that were seen
@@ -69,9 +77,14 @@ pub(crate) async fn check_interpreter(context: &Context<'_>) -> Result<CheckRepo
     if evidence.interpreter_is_unchanged() {
         return Ok(CheckReport::healthy(python.display().to_string()));
     }
-    let arguments = ["-I", "-c", "import encodings, os"]
-        .map(str::to_owned)
-        .into();
+    let mut arguments: Vec<String> = ["-I", "-c", SCRIPT].map(str::to_owned).into();
+    arguments.push(
+        context
+            .specification
+            .directory
+            .to_string_lossy()
+            .into_owned(),
+    );
     let command = context.command(
         &python.to_string_lossy(),
         arguments,
