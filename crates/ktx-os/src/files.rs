@@ -63,13 +63,16 @@ pub fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
     Ok(bytes)
 }
 
+/// How the names of unfinished files begin.
+const TEMPORARY: &str = ".ktx-";
+
 /// Replaces `path` with `contents` so that a reader, or a crash, sees the old
 /// bytes or the new ones and nothing between. Durable when it returns: the
 /// file and its directory are synchronised.
 pub fn write_atomically(path: &Path, contents: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let mut temporary = tempfile::Builder::new()
-        .prefix(".ktx-")
+        .prefix(TEMPORARY)
         .tempfile_in(directory)
         .map_err(|source| with_path(&source, directory))?;
     temporary
@@ -78,6 +81,22 @@ pub fn write_atomically(path: &Path, contents: &[u8]) -> io::Result<()> {
         .map_err(|source| with_path(&source, path))?;
     persist(temporary, path)?;
     sync_directory(directory)
+}
+
+/// Removes what [`write_atomically`] leaves in `directory` when it is killed.
+/// The caller sees to it that nobody writes there meanwhile.
+pub fn remove_unfinished(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let is_unfinished = entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.starts_with(TEMPORARY));
+        if is_unfinished && entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Renames a finished temporary file into place.

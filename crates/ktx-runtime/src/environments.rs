@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use ktx_os::files::remove_dir_all;
+use ktx_os::files::{remove_dir_all, remove_unfinished};
 
 use crate::layout::{is_attempt, is_environment, lease_path};
 
@@ -37,6 +37,7 @@ pub(crate) fn in_use(version_dir: &Path) -> io::Result<bool> {
 /// Removes every environment but `live`, and what earlier installations left
 /// behind, unless it is in use. The caller holds the lock of the root.
 pub(crate) fn remove_stale(version_dir: &Path, live: &Path) -> io::Result<()> {
+    remove_unfinished(version_dir)?;
     for attempt in entries(version_dir, is_attempt)? {
         remove_dir_all(&attempt)?;
     }

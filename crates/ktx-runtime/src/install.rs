@@ -142,6 +142,10 @@ impl Install {
             });
         }
         create_trusted(&layout.runtime_root)?;
+        let (cache, kept_uv) = (layout.cache_dir(), layout.kept_uv_dir());
+        for directory in kept_uv.ancestors().take(2).chain([cache.as_path()]) {
+            check_trusted(directory)?;
+        }
         let purpose = format!("install {}", layout.cli_version);
         let waiting = |holder: Option<&lock::Holder>| {
             let holder = holder.map_or_else(|| "another process".to_owned(), ToString::to_string);
@@ -336,18 +340,22 @@ fn wheel_version(file: &str) -> &str {
 /// Makes a directory that only the caller can write to, or refuses one that
 /// somebody else can.
 fn create_trusted(path: &Path) -> Result<(), RuntimeError> {
-    let check = || match files::untrusted(path) {
+    check_trusted(path)?;
+    files::create_private_dir_all(path).map_err(RuntimeError::writing(path))?;
+    // Somebody else may have been faster.
+    check_trusted(path)
+}
+
+/// Refuses a directory that somebody else can write to.
+fn check_trusted(path: &Path) -> Result<(), RuntimeError> {
+    match files::untrusted(path) {
         Ok(None) => Ok(()),
         Ok(Some(reason)) => Err(RuntimeError::Unsafe {
             path: path.to_owned(),
             reason,
         }),
         Err(source) => Err(RuntimeError::writing(path)(source)),
-    };
-    check()?;
-    files::create_private_dir_all(path).map_err(RuntimeError::writing(path))?;
-    // Somebody else may have been faster.
-    check()
+    }
 }
 
 /// The directories of an installation in progress; removed unless it succeeds.

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use ktx_asset::{AssetManifest, Feature};
 use ktx_env::Evidence;
-use ktx_os::files::{ReadError, write_atomically};
+use ktx_os::files::{ReadError, remove_dir_all, write_atomically};
 use ktx_os::json::{self, JsonError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -92,6 +92,10 @@ impl RuntimeManifest {
     pub(crate) fn publish(&self, path: &Path) -> io::Result<()> {
         let mut text = serde_json::to_string_pretty(self).map_err(io::Error::other)?;
         text.push('\n');
+        // No file can replace a directory, and none of ours belongs here.
+        if fs_err::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
+            remove_dir_all(path)?;
+        }
         write_atomically(path, text.as_bytes())
     }
 
