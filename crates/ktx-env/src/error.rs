@@ -171,12 +171,22 @@ impl EnvError {
             Self::Command { source, .. } if says_full(source) => {
                 vec!["Make room, or choose another place: `export KTX_RUNTIME_ROOT=/path/with/space`".to_owned()]
             }
+            Self::Command { source, .. } if says_unreachable(source) => vec![
+                "Use another package index with `export UV_DEFAULT_INDEX=https://HOST/simple`, or name your proxy with `export HTTPS_PROXY=http://HOST:PORT`, and run: ktx runtime install --yes".to_owned(),
+            ],
             Self::Command { .. }
             | Self::NotApplied { .. }
             | Self::Probe { .. }
             | Self::Io { .. } => retry(),
         }
     }
+}
+
+/// Whether a command failed because the package index cannot be reached.
+fn says_unreachable(error: &CommandError) -> bool {
+    error
+        .output()
+        .is_some_and(|output| output.stderr.contains("Failed to fetch"))
 }
 
 /// Whether a command failed because the disk is full; only its words tell.
@@ -194,17 +204,46 @@ fn says_full(error: &CommandError) -> bool {
     })
 }
 
+/// What a command says of its failure. uv says `error: …`, then the causes,
+/// the deepest last, then what it would do; others have their say at the end.
+fn said(stderr: &str) -> Option<String> {
+    let lines = || {
+        let lines = stderr.lines().map(str::trim);
+        lines.filter(|line| !line.is_empty() && !line.starts_with("hint: "))
+    };
+    let Some(error) = lines().find_map(|line| line.strip_prefix("error: ")) else {
+        return lines().next_back().map(str::to_owned);
+    };
+    let mut causes = lines().filter_map(|line| {
+        line.strip_prefix("cause: ")
+            .or_else(|| line.strip_prefix("Caused by: "))
+    });
+    // The first cause names what was asked for, the last what went wrong.
+    let parts = [Some(error), causes.next(), causes.next_back()];
+    Some(parts.into_iter().flatten().collect::<Vec<_>>().join(": "))
+}
+
+/// An error's message with what its sources add; libraries' messages often
+/// hold only the outermost fact.
+pub fn explain(error: &dyn std::error::Error) -> String {
+    let mut message = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_message = cause.to_string();
+        if !message.contains(&cause_message) {
+            message = format!("{message}: {cause_message}");
+        }
+        source = cause.source();
+    }
+    message
+}
+
 /// Why a command failed, without its name.
 pub(crate) fn reason(error: &CommandError) -> String {
     match error {
         CommandError::Start { source, .. } => source.to_string(),
         CommandError::Failed { reason, output, .. } => {
-            let last = output
-                .stderr
-                .lines()
-                .rev()
-                .find(|line| !line.trim().is_empty());
-            last.map_or_else(|| reason.clone(), |line| line.trim().to_owned())
+            said(&output.stderr).unwrap_or_else(|| reason.clone())
         }
         CommandError::Timeout { seconds, .. } => format!("no answer within {seconds} s"),
         CommandError::Cancelled { .. } => "cancelled".to_owned(),

@@ -18,7 +18,7 @@ mod records;
 mod uv;
 
 pub use context::{Context, Facts, Packages, Specification, Uv};
-pub use error::EnvError;
+pub use error::{EnvError, explain};
 pub use evidence::{Evidence, Stamp};
 pub use log::Log;
 pub use platform::HOST_PLATFORM;

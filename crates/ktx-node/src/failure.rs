@@ -24,7 +24,7 @@ impl From<RuntimeError> for Failure {
     fn from(error: RuntimeError) -> Self {
         Self {
             code: error.code().as_str(),
-            message: message(&error),
+            message: ktx_env::explain(&error),
             hints: error.hints(),
             log_path: error.log_path().map(Into::into),
         }
@@ -41,7 +41,7 @@ impl From<EnvError> for Failure {
     fn from(error: EnvError) -> Self {
         Self {
             code: error.code().as_str(),
-            message: message(&error),
+            message: ktx_env::explain(&error),
             hints: error.hints(),
             log_path: None,
         }
@@ -93,21 +93,6 @@ impl Failure {
             log_path: None,
         }
     }
-}
-
-/// An error's message with what its sources add; libraries' messages often
-/// hold only the outermost fact.
-fn message(error: &dyn std::error::Error) -> String {
-    let mut message = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_message = cause.to_string();
-        if !message.contains(&cause_message) {
-            message = format!("{message}: {cause_message}");
-        }
-        source = cause.source();
-    }
-    message
 }
 
 /// Runs `work` on the runtime's threads. A panic in it is a failure like any

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ktx_asset::AssetError;
-use ktx_env::EnvError;
+use ktx_env::{EnvError, explain};
 use ktx_os::code::Code;
 use ktx_os::files::{self, Unsafe};
 use ktx_os::lock::LockError;
@@ -87,7 +87,7 @@ pub enum RuntimeError {
         detail: String,
     },
     /// The environment could not be made.
-    #[error("Python runtime install failed: {source}. Install log: {}", log.display())]
+    #[error("Python runtime install failed: {}. Install log: {}", explain(source), log.display())]
     Install {
         /// What happened.
         source: Box<EnvError>,
