@@ -44,21 +44,21 @@ pub enum EnvError {
     /// The uv that `KTX_UV` names does not work.
     #[error(
         "The uv that KTX_UV names does not run: `{program}` ({})",
-        reason(source)
+        reason(failure)
     )]
     ChosenUv {
         /// Its path.
         program: String,
         /// What happened.
-        source: Box<CommandError>,
+        failure: Box<CommandError>,
     },
     /// The kept uv has the right bytes and does not run.
-    #[error("The kept uv does not run: `{}` ({})", path.display(), reason(source))]
+    #[error("The kept uv does not run: `{}` ({})", path.display(), reason(failure))]
     KeptUv {
         /// Its path.
         path: PathBuf,
         /// What happened.
-        source: Box<CommandError>,
+        failure: Box<CommandError>,
     },
     /// `requiresPython` is not a version specifier.
     #[error("`{range}` is not a range of Python versions: {reason}")]
@@ -71,21 +71,21 @@ pub enum EnvError {
     /// There is no interpreter, and uv could not install one.
     #[error(
         "No Python {range} was found, and uv could not install one ({})",
-        reason(source)
+        reason(failure)
     )]
     NoPython {
         /// The versions that will do.
         range: String,
         /// What happened.
-        source: Box<CommandError>,
+        failure: Box<CommandError>,
     },
     /// A command that makes the environment failed.
-    #[error("Cannot make the {preset}: {}", reason(source))]
+    #[error("Cannot make the {preset}: {}", reason(failure))]
     Command {
         /// The preset.
         preset: &'static str,
         /// What happened.
-        source: Box<CommandError>,
+        failure: Box<CommandError>,
     },
     /// The environment was made and does not work.
     #[error("The installed environment does not work: {detail}")]
@@ -118,7 +118,7 @@ impl EnvError {
             CommandError::Cancelled { .. } => Self::Cancelled,
             source => Self::Command {
                 preset,
-                source: Box::new(source),
+                failure: Box::new(source),
             },
         }
     }
@@ -132,7 +132,7 @@ impl EnvError {
             Self::ChosenUv { .. } | Self::KeptUv { .. } => Code::UvBroken,
             Self::PythonRange { .. } => Code::AssetManifest,
             Self::NoPython { .. } => Code::PythonMissing,
-            Self::Command { source, .. } if says_full(source) => Code::DiskFull,
+            Self::Command { failure, .. } if says_full(failure) => Code::DiskFull,
             Self::Command { .. } | Self::NotApplied { .. } => Code::InstallFailed,
             Self::Probe { .. } => Code::ProbeFailed,
             Self::Io { source, .. } if files::is_full(source) => Code::DiskFull,
@@ -168,10 +168,10 @@ impl EnvError {
                         .to_owned(),
                 ]
             }
-            Self::Command { source, .. } if says_full(source) => {
+            Self::Command { failure, .. } if says_full(failure) => {
                 vec!["Make room, or choose another place: `export KTX_RUNTIME_ROOT=/path/with/space`".to_owned()]
             }
-            Self::Command { source, .. } if says_unreachable(source) => vec![
+            Self::Command { failure, .. } if says_unreachable(failure) => vec![
                 "Use another package index with `export UV_DEFAULT_INDEX=https://HOST/simple`, or name your proxy with `export HTTPS_PROXY=http://HOST:PORT`, and run: ktx runtime install --yes".to_owned(),
             ],
             Self::Command { .. }

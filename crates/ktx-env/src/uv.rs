@@ -111,19 +111,15 @@ fn command<S: Into<String>>(
     timeout: Duration,
 ) -> Command {
     let mut environment = BTreeMap::from([
-        ("UV_NO_CONFIG", "1".to_owned()),
-        ("UV_CACHE_DIR", text(&context.specification.cache)),
-        ("UV_LINK_MODE", "copy".to_owned()),
-        ("UV_NO_PROGRESS", "1".to_owned()),
-        ("NO_COLOR", "1".to_owned()),
+        (variables::UV_NO_CONFIG, "1".to_owned()),
+        (variables::UV_CACHE_DIR, text(&context.specification.cache)),
+        (variables::UV_LINK_MODE, "copy".to_owned()),
+        (variables::UV_NO_PROGRESS, "1".to_owned()),
+        (variables::NO_COLOR, "1".to_owned()),
     ]);
-    let index = [
-        variables::UV_DEFAULT_INDEX,
-        variables::UV_INDEX_URL,
-        variables::PIP_INDEX_URL,
-    ]
-    .into_iter()
-    .find_map(|name| context.environment.var(name));
+    let index = variables::INDEXES
+        .iter()
+        .find_map(|name| context.environment.var(name));
     if let Some(index) = index {
         environment.insert(variables::UV_DEFAULT_INDEX, index.to_owned());
     }
@@ -133,7 +129,7 @@ fn command<S: Into<String>>(
 
 fn with_kept_python(context: &Context<'_>, mut command: Command) -> Command {
     command.environment.set(
-        "UV_PYTHON_INSTALL_DIR",
+        variables::UV_PYTHON_INSTALL_DIR,
         text(&context.specification.kept_python),
     );
     command

@@ -36,12 +36,12 @@ const PASSED: &[&str] = &[
     "LANGUAGE",
     "TZ",
     // Network.
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
+    variables::HTTP_PROXY,
+    variables::HTTPS_PROXY,
+    variables::ALL_PROXY,
+    variables::NO_PROXY,
+    variables::SSL_CERT_FILE,
+    variables::SSL_CERT_DIR,
     "SSL_CLIENT_CERT",
 ];
 

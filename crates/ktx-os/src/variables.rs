@@ -1,5 +1,7 @@
-//! The registry of every environment variable that ktx reads, one constant
-//! each, so that the documentation and the code cannot name different ones.
+//! The registry of every environment variable that ktx reads or sets, one
+//! constant each, so that no two places can disagree on a name.
+//!
+//! Proxies are read in lower case too, which wins, as in curl.
 
 /// Directory that holds every runtime; overrides the platform's default.
 pub const KTX_RUNTIME_ROOT: &str = "KTX_RUNTIME_ROOT";
@@ -38,3 +40,51 @@ pub const UV_INDEX_URL: &str = "UV_INDEX_URL";
 
 /// The package index as pip reads it; handed to uv as `UV_DEFAULT_INDEX`.
 pub const PIP_INDEX_URL: &str = "PIP_INDEX_URL";
+
+/// The variables that name a package index; the first one that is set counts.
+pub const INDEXES: [&str; 3] = [UV_DEFAULT_INDEX, UV_INDEX_URL, PIP_INDEX_URL];
+
+/// The proxy for `https` addresses.
+pub const HTTPS_PROXY: &str = "HTTPS_PROXY";
+
+/// The proxy for `http` addresses.
+pub const HTTP_PROXY: &str = "HTTP_PROXY";
+
+/// The proxy for addresses that no other variable names one for.
+pub const ALL_PROXY: &str = "ALL_PROXY";
+
+/// Hosts, domains, addresses and networks (CIDR) that are reached directly.
+pub const NO_PROXY: &str = "NO_PROXY";
+
+/// File with the certificates that are trusted in place of the system's.
+pub const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
+
+/// Directory with the certificates that are trusted in place of the system's.
+pub const SSL_CERT_DIR: &str = "SSL_CERT_DIR";
+
+/// File with certificates that are trusted besides, as Node reads it.
+pub const NODE_EXTRA_CA_CERTS: &str = "NODE_EXTRA_CA_CERTS";
+
+/// File with certificates that are trusted besides, as pip reads it.
+pub const PIP_CERT: &str = "PIP_CERT";
+
+/// File with certificates that are trusted besides, as Requests reads it.
+pub const REQUESTS_CA_BUNDLE: &str = "REQUESTS_CA_BUNDLE";
+
+/// Set for uv: it reads no configuration files.
+pub const UV_NO_CONFIG: &str = "UV_NO_CONFIG";
+
+/// Set for uv: its cache.
+pub const UV_CACHE_DIR: &str = "UV_CACHE_DIR";
+
+/// Set for uv: it copies out of its cache.
+pub const UV_LINK_MODE: &str = "UV_LINK_MODE";
+
+/// Set for uv: it draws no progress bars.
+pub const UV_NO_PROGRESS: &str = "UV_NO_PROGRESS";
+
+/// Set for uv: where it installs interpreters.
+pub const UV_PYTHON_INSTALL_DIR: &str = "UV_PYTHON_INSTALL_DIR";
+
+/// Set for uv: it writes no colours.
+pub const NO_COLOR: &str = "NO_COLOR";

@@ -41,7 +41,7 @@ const OWNERS: [(&str, &[&str]); 3] = [
     ),
     (
         "crates/ktx-env/src/uv.rs",
-        &["\"pip\"", "\"--require-hashes\"", "\"UV_NO_CONFIG\""],
+        &["\"pip\"", "\"--require-hashes\"", "\"--only-binary\""],
     ),
     (VARIABLES, &["var(\"", "var_os(\""]),
 ];

@@ -128,7 +128,7 @@ impl Transport {
         let proxies = Proxies::from_env(env)?;
         let tls = tls::client_config(Certificates::from_env(env)?).map_err(|error| {
             BootstrapError::Setting {
-                variable: "SSL_CERT_FILE",
+                variable: ktx_os::variables::SSL_CERT_FILE,
                 reason: error.to_string(),
             }
         })?;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use hyper_util::client::proxy::matcher::Matcher;
+use ktx_os::variables;
 use rustls::pki_types::CertificateDer;
 use url::{ParseError, Url};
 
@@ -16,11 +17,12 @@ pub type Environment = BTreeMap<String, String>;
 /// The index that is asked when no variable names one.
 pub const PUBLIC_INDEX: &str = "https://pypi.org/simple";
 
-/// The variables that name an index; the first one that is set counts.
-const INDEX_VARIABLES: [&str; 3] = ["UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL"];
-
 /// The variables whose certificates are trusted besides the others.
-const EXTRA_ROOT_VARIABLES: [&str; 3] = ["NODE_EXTRA_CA_CERTS", "PIP_CERT", "REQUESTS_CA_BUNDLE"];
+const EXTRA_ROOT_VARIABLES: [&str; 3] = [
+    variables::NODE_EXTRA_CA_CERTS,
+    variables::PIP_CERT,
+    variables::REQUESTS_CA_BUNDLE,
+];
 
 /// Schemes of proxies that the client speaks.
 const PROXY_SCHEMES: [&str; 6] = ["http", "https", "socks4", "socks4a", "socks5", "socks5h"];
@@ -28,7 +30,7 @@ const PROXY_SCHEMES: [&str; 6] = ["http", "https", "socks4", "socks4a", "socks5"
 /// The package index, with its user name and password kept in the address: the
 /// client sends them as basic authentication and never as part of the address.
 pub(super) fn index(env: &Environment) -> Result<Url, BootstrapError> {
-    let Some((variable, value)) = first(env, &INDEX_VARIABLES) else {
+    let Some((variable, value)) = first(env, &variables::INDEXES) else {
         return Ok(Url::parse(PUBLIC_INDEX).expect("the public index is an address"));
     };
     let invalid = |reason: &str| BootstrapError::Setting {
@@ -80,9 +82,19 @@ enum Bypass {
 impl Proxies {
     /// The lower-case names win, as in curl; an empty value counts as unset.
     pub(super) fn from_env(env: &Environment) -> Result<Self, BootstrapError> {
-        let https = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
-        let http = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"];
-        let list = first(env, &["no_proxy", "NO_PROXY"]).map_or("", |(_, list)| list);
+        let https = [
+            "https_proxy",
+            variables::HTTPS_PROXY,
+            "all_proxy",
+            variables::ALL_PROXY,
+        ];
+        let http = [
+            "http_proxy",
+            variables::HTTP_PROXY,
+            "all_proxy",
+            variables::ALL_PROXY,
+        ];
+        let list = first(env, &["no_proxy", variables::NO_PROXY]).map_or("", |(_, list)| list);
         Ok(Self {
             http: proxy(env, &http)?,
             https: proxy(env, &https)?,
@@ -191,14 +203,14 @@ impl Certificates {
     /// others is passed over, as their own programs do.
     pub(super) fn from_env(env: &Environment) -> Result<Self, BootstrapError> {
         let mut certificates = Self::default();
-        for variable in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
+        for variable in [variables::SSL_CERT_FILE, variables::SSL_CERT_DIR] {
             let Some(value) = set(env, variable) else {
                 continue;
             };
             let mut found = Vec::new();
             let mut reasons = Vec::new();
             let paths: Vec<_> = match variable {
-                "SSL_CERT_DIR" => std::env::split_paths(value).collect(),
+                variables::SSL_CERT_DIR => std::env::split_paths(value).collect(),
                 _ => vec![value.into()],
             };
             for path in &paths {

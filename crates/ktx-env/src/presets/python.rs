@@ -95,7 +95,7 @@ impl PresetProvider for PythonPreset {
             Err(CommandError::Cancelled { .. }) => Err(EnvError::Cancelled),
             Err(source) => Err(EnvError::NoPython {
                 range: request.to_owned(),
-                source: Box::new(source),
+                failure: Box::new(source),
             }),
         }
     }

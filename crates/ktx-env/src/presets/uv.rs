@@ -56,7 +56,7 @@ impl PresetProvider for UvPreset {
                 Err(CommandError::Cancelled { .. }) => Err(EnvError::Cancelled),
                 Err(source) => Err(EnvError::ChosenUv {
                     program: program.to_owned(),
-                    source: Box::new(source),
+                    failure: Box::new(source),
                 }),
             };
         }
@@ -160,7 +160,7 @@ async fn check_kept(context: &Context<'_>) -> Result<Result<Uv, CheckReport>, En
         // The bytes are right, so fetching them again mends nothing.
         Err(source) => Err(EnvError::KeptUv {
             path,
-            source: Box::new(source),
+            failure: Box::new(source),
         }),
     }
 }
