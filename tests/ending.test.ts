@@ -72,7 +72,7 @@ describe('kill -9', () => {
   });
 
   test.skipIf(missing.strace).each([
-    ['mkdir,mkdirat', 6],
+    ['mkdir,mkdirat', 2],
     ['syncfs', 1],
     ['fsync', 1],
     ['rename,renameat,renameat2', 1],
