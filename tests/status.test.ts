@@ -11,6 +11,8 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
+import { eventually, processesMarked } from './support/processes.js';
+import { missing, traced } from './support/system.js';
 import { User, suite } from './support/user.js';
 import type { RuntimeStatus } from '@scope/ktx';
 
@@ -214,3 +216,21 @@ test('exec goes on while the runtime is installed anew', async () => {
   for (let round = 0; round < 25; round += 1) await busy.expectRuns();
   await installing;
 });
+
+test.skipIf(missing.strace)(
+  'exec finds the new runtime when the one that it looked at is gone',
+  async () => {
+    const slow = new User();
+    await slow.install();
+    const running = slow.start(['exec', '-c', 'print(6*7)'], {
+      through: [...traced('/dev/null', 'execve'), '-e', 'inject=execve:delay_enter=2s'],
+    });
+    const node = join(suite.path, 'node');
+    await eventually('the daemon is about to start', () => {
+      const commands = [...processesMarked(`HOME=${slow.home}\0`).values()];
+      return commands.filter((command) => command.startsWith(node)).length > 1;
+    });
+    await slow.install(['--force']);
+    expect(await running.finished).toMatchObject({ code: 0, stdout: '42\n', stderr: '' });
+  },
+);
