@@ -171,6 +171,9 @@ impl EnvError {
             Self::Command { failure, .. } if says_full(failure) => {
                 vec!["Make room, or choose another place: `export KTX_RUNTIME_ROOT=/path/with/space`".to_owned()]
             }
+            Self::Command { failure, .. } if says_untrusted(failure) => vec![
+                "Name the certificates of your network or index with `export SSL_CERT_FILE=/path/to/ca.pem`, and run: ktx runtime install --yes".to_owned(),
+            ],
             Self::Command { failure, .. } if says_unreachable(failure) => vec![
                 "Use another package index with `export UV_DEFAULT_INDEX=https://HOST/simple`, or name your proxy with `export HTTPS_PROXY=http://HOST:PORT`, and run: ktx runtime install --yes".to_owned(),
             ],
@@ -180,6 +183,13 @@ impl EnvError {
             | Self::Io { .. } => retry(),
         }
     }
+}
+
+/// Whether a command failed because a certificate is not trusted.
+fn says_untrusted(error: &CommandError) -> bool {
+    error
+        .output()
+        .is_some_and(|output| output.stderr.contains("invalid peer certificate"))
 }
 
 /// Whether a command failed because the package index cannot be reached.

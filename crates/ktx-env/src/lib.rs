@@ -6,6 +6,7 @@
 //! ([`Context`]), and has an [`Orchestrator`] check it or make it hold.
 
 pub mod bootstrap;
+mod certificates;
 mod context;
 mod error;
 mod evidence;

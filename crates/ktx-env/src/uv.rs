@@ -7,7 +7,9 @@ use std::time::Duration;
 use ktx_os::command::Command;
 use ktx_os::variables;
 
+use crate::certificates;
 use crate::context::{Context, Packages, Uv};
+use crate::error::EnvError;
 
 /// How long uv may take to tell its version.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -47,9 +49,14 @@ impl Uv {
     }
 
     /// Installs an interpreter for `request` among those that ktx keeps.
-    pub(crate) fn install_python(&self, context: &Context<'_>, request: &str) -> Command {
+    pub(crate) fn install_python(
+        &self,
+        context: &Context<'_>,
+        request: &str,
+    ) -> Result<Command, EnvError> {
         let arguments = ["python", "install", "--no-bin", request];
-        with_kept_python(context, self.command(context, arguments, DOWNLOAD_TIMEOUT))
+        let command = self.command(context, arguments, DOWNLOAD_TIMEOUT);
+        with_certificates(context, with_kept_python(context, command))
     }
 
     /// Makes the empty environment.
@@ -73,7 +80,7 @@ impl Uv {
         context: &Context<'_>,
         requirements: &Path,
         offline: bool,
-    ) -> Command {
+    ) -> Result<Command, EnvError> {
         let mut arguments: Vec<String> = ["pip", "install", "--python"].map(str::to_owned).into();
         arguments.push(text(&context.specification.python));
         match &context.specification.packages {
@@ -87,7 +94,7 @@ impl Uv {
                 arguments.extend(["-r".to_owned(), text(requirements)]);
             }
         }
-        self.command(context, arguments, DOWNLOAD_TIMEOUT)
+        with_certificates(context, self.command(context, arguments, DOWNLOAD_TIMEOUT))
     }
 
     fn command<S: Into<String>>(
@@ -133,6 +140,19 @@ fn with_kept_python(context: &Context<'_>, mut command: Command) -> Command {
         text(&context.specification.kept_python),
     );
     command
+}
+
+fn with_certificates(context: &Context<'_>, mut command: Command) -> Result<Command, EnvError> {
+    let workspace = &context.specification.workspace;
+    let trusted =
+        certificates::for_uv(context.environment, workspace).map_err(|source| EnvError::Io {
+            path: workspace.clone(),
+            source,
+        })?;
+    for (name, value) in trusted {
+        command.environment.set(name, value);
+    }
+    Ok(command)
 }
 
 /// A path as an argument. ktx's paths come from text, so nothing is lost.

@@ -71,6 +71,12 @@ pub const PIP_CERT: &str = "PIP_CERT";
 /// File with certificates that are trusted besides, as Requests reads it.
 pub const REQUESTS_CA_BUNDLE: &str = "REQUESTS_CA_BUNDLE";
 
+/// The variables whose certificates are trusted besides the others.
+pub const EXTRA_CERTIFICATES: [&str; 3] = [NODE_EXTRA_CA_CERTS, PIP_CERT, REQUESTS_CA_BUNDLE];
+
+/// Set for uv: it trusts the system's certificates.
+pub const UV_NATIVE_TLS: &str = "UV_NATIVE_TLS";
+
 /// Set for uv: it reads no configuration files.
 pub const UV_NO_CONFIG: &str = "UV_NO_CONFIG";
 

@@ -100,9 +100,14 @@ pub(super) fn unpack(
             actual,
         });
     }
-    make_executable(&target)
-        .and_then(|()| target.as_file().sync_all())
-        .map_err(|source| BootstrapError::io(target.path(), source))?;
+    let io = |source| BootstrapError::io(target.path(), source);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let executable = PermissionsExt::from_mode(0o755);
+        target.as_file().set_permissions(executable).map_err(io)?;
+    }
+    target.as_file().sync_all().map_err(io)?;
     Ok(target)
 }
 
@@ -119,17 +124,4 @@ fn find<R: ReaderAt>(
         }
     }
     Ok(None)
-}
-
-#[cfg(unix)]
-fn make_executable(file: &NamedTempFile) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-
-    file.as_file()
-        .set_permissions(PermissionsExt::from_mode(0o755))
-}
-
-#[cfg(not(unix))]
-fn make_executable(_: &NamedTempFile) -> io::Result<()> {
-    Ok(())
 }

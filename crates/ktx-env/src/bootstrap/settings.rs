@@ -17,13 +17,6 @@ pub type Environment = BTreeMap<String, String>;
 /// The index that is asked when no variable names one.
 pub const PUBLIC_INDEX: &str = "https://pypi.org/simple";
 
-/// The variables whose certificates are trusted besides the others.
-const EXTRA_ROOT_VARIABLES: [&str; 3] = [
-    variables::NODE_EXTRA_CA_CERTS,
-    variables::PIP_CERT,
-    variables::REQUESTS_CA_BUNDLE,
-];
-
 /// Schemes of proxies that the client speaks.
 const PROXY_SCHEMES: [&str; 6] = ["http", "https", "socks4", "socks4a", "socks5", "socks5h"];
 
@@ -232,7 +225,7 @@ impl Certificates {
                 .get_or_insert_default()
                 .append(&mut found);
         }
-        for variable in EXTRA_ROOT_VARIABLES {
+        for variable in variables::EXTRA_CERTIFICATES {
             if let Some(value) = set(env, variable) {
                 let loaded = load(Path::new(value));
                 for error in &loaded.errors {

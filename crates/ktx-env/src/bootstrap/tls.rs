@@ -37,6 +37,13 @@ fn listed(
 ) -> Result<Arc<dyn ServerCertVerifier>, rustls::Error> {
     let mut store = RootCertStore::empty();
     store.add_parsable_certificates(roots);
+    verifier(store, provider)
+}
+
+fn verifier(
+    store: RootCertStore,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn ServerCertVerifier>, rustls::Error> {
     rustls::client::WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider)
         .build()
         .map(|verifier| verifier as Arc<dyn ServerCertVerifier>)
@@ -59,26 +66,12 @@ fn system(
     mut roots: Vec<CertificateDer<'static>>,
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ServerCertVerifier>, rustls::Error> {
-    /// Where distributions keep all certificates in one file: Debian, Ubuntu,
-    /// Arch and Gentoo; Fedora and its kin, new and old; SUSE; Alpine.
-    const BUNDLES: [&str; 5] = [
-        "/etc/ssl/certs/ca-certificates.crt",
-        "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-        "/etc/pki/tls/certs/ca-bundle.crt",
-        "/etc/ssl/ca-bundle.pem",
-        "/etc/ssl/cert.pem",
-    ];
-    let bundle = BUNDLES
-        .iter()
-        .map(std::path::Path::new)
-        .find(|path| path.exists());
-    if let Some(path) = bundle {
+    if let Some(path) = crate::certificates::system_bundle() {
         roots.extend(rustls_native_certs::load_certs_from_paths(Some(path), None).certs);
+        return listed(roots, provider);
     }
-    if roots.is_empty() {
-        return Err(rustls::Error::General(
-            "this system has no certificate authorities".to_owned(),
-        ));
-    }
-    listed(roots, provider)
+    // Slim container images have no store. uv falls back to Mozilla's list too.
+    let mut store: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+    store.add_parsable_certificates(roots);
+    verifier(store, provider)
 }

@@ -80,17 +80,17 @@ impl PresetProvider for PackagesPreset {
         let failed = |source| EnvError::command(PACKAGES, source);
         match &context.specification.packages {
             Packages::Resolved { .. } => {
-                run(context, &uv.install(context, &file, false))
+                run(context, &uv.install(context, &file, false)?)
                     .await
                     .map_err(failed)?;
             }
             Packages::Locked { requirements, .. } => {
                 write(&file, requirements)?;
-                match run(context, &uv.install(context, &file, true)).await {
+                match run(context, &uv.install(context, &file, true)?).await {
                     Ok(_) => {}
                     Err(error @ CommandError::Cancelled { .. }) => return Err(failed(error)),
                     Err(_) => {
-                        run(context, &uv.install(context, &file, false))
+                        run(context, &uv.install(context, &file, false)?)
                             .await
                             .map_err(failed)?;
                     }

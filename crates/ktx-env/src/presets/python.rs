@@ -87,7 +87,7 @@ impl PresetProvider for PythonPreset {
             .requires_python
             .as_deref()
             .unwrap_or_default();
-        let install = context.uv()?.install_python(context, request);
+        let install = context.uv()?.install_python(context, request)?;
         match context.run(PYTHON, &install).await {
             Ok(_) => Ok(ApplyReport {
                 detail: format!("Installed Python {request}"),
