@@ -1,4 +1,4 @@
-// What DESIGN.md fixes for Node programs, on the installed package: shapes, argument lists, call
+// What Node programs rely on, on the installed package: shapes, argument lists, call
 // counts and directory listings, also with a uv that does nothing and a wheel that is none.
 import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';

@@ -17,7 +17,7 @@ use crate::{npm, repo};
 const DOCUMENTS: [&str; 2] = ["README.md", "CONTRIBUTING.md"];
 
 /// Commands that are shown and not run, each with the reason.
-const NOT_RUN: [(&str, &str); 7] = [
+const NOT_RUN: [(&str, &str); 6] = [
     (
         "npm install @scope/ktx",
         "the packages are not on a registry; the project has the packed ones",
@@ -26,10 +26,6 @@ const NOT_RUN: [(&str, &str); 7] = [
     (
         "cargo xtask test nextest",
         "`cargo xtask test` runs this step",
-    ),
-    (
-        "cargo xtask demo",
-        "the end-to-end tests do the same and more",
     ),
     (
         "cargo xtask bench",
