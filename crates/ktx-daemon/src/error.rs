@@ -33,6 +33,14 @@ pub enum Error {
         /// The lease file in it.
         lease: PathBuf,
     },
+    /// The lease is gone, and with it the environment, or soon.
+    #[error("Environment `{root}` is being removed: there is no `{lease}`")]
+    Removed {
+        /// The environment.
+        root: PathBuf,
+        /// The lease file that should be in it.
+        lease: PathBuf,
+    },
     /// The lease exists and cannot be locked.
     #[error("Cannot lock `{lease}`")]
     Lease {
@@ -66,13 +74,14 @@ pub enum Error {
 }
 
 impl Error {
-    /// The exit code: 2 for a caller's mistake, otherwise 1.
+    /// The exit code: 2 for a caller's mistake; 3 when no code was run because
+    /// the environment is gone or going, so that it can be run in another one;
+    /// otherwise 1.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Request { .. } => 2,
+            Self::NoInterpreter { .. } | Self::BeingRemoved { .. } | Self::Removed { .. } => 3,
             Self::Input { .. }
-            | Self::NoInterpreter { .. }
-            | Self::BeingRemoved { .. }
             | Self::Lease { .. }
             | Self::System { .. }
             | Self::Startup { .. }
@@ -83,9 +92,10 @@ impl Error {
     /// What a user can do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::NoInterpreter { .. } | Self::Startup { .. } | Self::BeingRemoved { .. } => {
-                Some("Run: ktx runtime install --yes")
-            }
+            Self::NoInterpreter { .. }
+            | Self::Startup { .. }
+            | Self::BeingRemoved { .. }
+            | Self::Removed { .. } => Some("Run: ktx runtime install --yes"),
             Self::Lease { .. } => {
                 Some("Set KTX_RUNTIME_ROOT to a directory on a file system that has locks")
             }

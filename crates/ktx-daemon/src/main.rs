@@ -28,9 +28,15 @@ enum Verb {
     /// Run one request, read as JSON from standard input, and print its outcome
     ///
     /// Exits 0 when an outcome was printed, whatever the code did; 2 for an
-    /// invalid request; 1 when the code could not be run.
+    /// invalid request; 3 when no code was run because the environment is gone
+    /// or being removed; 1 when the code could not be run for another reason.
     #[command(after_help = "Example:\n  echo '{\"code\": \"6 * 7\"}' | ktx-daemon execute")]
-    Execute,
+    Execute {
+        /// Take an environment without a lease file for one that is being
+        /// removed
+        #[arg(long)]
+        leased: bool,
+    },
     /// Run a worker and end all that it leaves behind
     #[command(hide = true)]
     Guard {
@@ -47,7 +53,7 @@ enum Verb {
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
-        Verb::Execute => match execute() {
+        Verb::Execute { leased } => match execute(leased) {
             Ok(Ended::Outcome(outcome)) => print(&outcome),
             Ok(Ended::Signal(signal)) => ExitCode::from(signal.saturating_add(128)),
             Err(error) => {
@@ -63,13 +69,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn execute() -> Result<Ended, Error> {
+fn execute(leased: bool) -> Result<Ended, Error> {
     let executable =
         std::env::current_exe().map_err(Error::system("find the path of ktx-daemon"))?;
     let invoked_as: Option<OsString> = std::env::args_os().next();
     let interpreter = Interpreter::beside(&executable, invoked_as.as_deref().map(Path::new))?;
     let request = Request::read(io::stdin().lock())?;
-    let _lease = interpreter.lease()?;
+    // Before any Python starts: the interpreter finds whole packages or none.
+    let _lease = interpreter.lease(leased)?;
     Worker {
         guard: &executable,
         interpreter: &interpreter,

@@ -42,6 +42,10 @@ export async function runKtxExec(args: ExecArgs, io: KtxIo, deps: KtxExecDeps): 
     cwd: args.cwd,
     timeoutMs: args.timeoutMs,
     result: args.json ? 'json' : 'repr',
+    findDaemon: async () => {
+      const found = await readStatus(getKtxCliPackageInfo().version, deps);
+      return found.kind === 'ready' ? found.manifest?.python.daemonExecutable : undefined;
+    },
   };
   const { outcome, json } = await (deps.interruptible === undefined
     ? execute(request)

@@ -49,6 +49,11 @@ export interface ExecuteRequest {
   env?: Record<string, string | undefined> | undefined;
   /** Ends the code. */
   signal?: AbortSignal | undefined;
+  /**
+   * Where `ktx-daemon` is by now, `undefined` if nowhere. Asked once, when no code was run because
+   * an installation removed the environment after `daemonExecutable` was read. Default: nowhere.
+   */
+  findDaemon?: (() => Promise<string | undefined>) | undefined;
 }
 
 /** The outcome, and the JSON text that it was read from. */
@@ -63,18 +68,27 @@ const TIMEOUT_GRACE_MS = 10_000;
 const KILL_AFTER_MS = 2_000;
 const STDERR_KEPT_CHARS = 16_384;
 const BAD_REQUEST_STATUS = 2;
+const ENVIRONMENT_GONE_STATUS = 3;
 
 /**
  * Runs code and returns what came of it, also when the code failed.
  *
- * @throws {@link KtxError} `KTX_USAGE` for a request that the daemon refuses, `KTX_ABORTED`, and
- * `KTX_EXEC_FAILED` or `KTX_EXEC_TIMEOUT` when there is no outcome.
+ * @throws {@link KtxError} `KTX_USAGE` for a request that the daemon refuses, `KTX_ABORTED`,
+ * `KTX_RUNTIME_MISSING` when the daemon or its environment is gone, and `KTX_EXEC_FAILED` or
+ * `KTX_EXEC_TIMEOUT` when there is no outcome.
  */
 export async function execute(request: ExecuteRequest): Promise<Executed> {
   const { signal, timeoutMs } = request;
+  const ended = await runWhereItIs(request);
   if (signal?.aborted) throw abortedError(signal, 'The execution');
-  const ended = await runDaemon(request);
-  if (signal?.aborted) throw abortedError(signal, 'The execution');
+  if (ended.startError !== undefined) throw startFailure(ended.daemonExecutable, ended.startError);
+  if (ended.status === ENVIRONMENT_GONE_STATUS) {
+    throw new KtxError(
+      'KTX_RUNTIME_MISSING',
+      `The environment of ${ended.daemonExecutable} is gone; no code was run`,
+      { hint: 'Run: ktx runtime install --yes', details: { stderr: ended.stderr } },
+    );
+  }
   if (ended.overdue) {
     throw new KtxError(
       'KTX_EXEC_TIMEOUT',
@@ -106,6 +120,9 @@ export function outcomeError(outcome: ExecuteOutcome): KtxError {
 }
 
 interface Ended {
+  daemonExecutable: string;
+  /** Why there was no process. */
+  startError?: NodeJS.ErrnoException;
   status: number | null;
   killedBy: NodeJS.Signals | null;
   stdout: string;
@@ -113,10 +130,23 @@ interface Ended {
   overdue: boolean;
 }
 
+async function runWhereItIs(request: ExecuteRequest): Promise<Ended> {
+  const { daemonExecutable, findDaemon, signal } = request;
+  if (signal?.aborted) throw abortedError(signal, 'The execution');
+  const ended = await runDaemon(request);
+  // Only these two say for certain that no code was run, which must not run twice.
+  const mayRunAgain = ended.startError !== undefined || ended.status === ENVIRONMENT_GONE_STATUS;
+  if (!mayRunAgain || signal?.aborted) return ended;
+  const found = await findDaemon?.();
+  if (found === undefined || found === daemonExecutable || signal?.aborted) return ended;
+  return await runDaemon({ ...request, daemonExecutable: found });
+}
+
 function runDaemon(request: ExecuteRequest): Promise<Ended> {
   const { daemonExecutable, env, signal, timeoutMs } = request;
-  return new Promise((settle, fail) => {
-    const child = spawn(daemonExecutable, ['execute'], {
+  return new Promise((settle) => {
+    // An environment that ktx made has a lease, except while it is made and while it is removed.
+    const child = spawn(daemonExecutable, ['execute', '--leased'], {
       env: env ?? process.env,
       stdio: ['pipe', 'pipe', 'pipe'],
       windowsHide: true,
@@ -154,14 +184,26 @@ function runDaemon(request: ExecuteRequest): Promise<Ended> {
     // A daemon that ends before it has read everything says why by its status.
     child.stdin.on('error', () => {});
     child.stdin.end(requestJson(request));
-    child.once('error', (cause: NodeJS.ErrnoException) => {
+    let startError: NodeJS.ErrnoException | undefined;
+    const settleAs = (status: number | null, killedBy: NodeJS.Signals | null): void => {
       release();
-      fail(startFailure(daemonExecutable, cause));
+      settle({
+        daemonExecutable,
+        ...(startError === undefined ? {} : { startError }),
+        status,
+        killedBy,
+        stdout: Buffer.concat(stdout).toString('utf8'),
+        stderr,
+        overdue,
+      });
+    };
+    child.on('error', (error: NodeJS.ErrnoException) => {
+      // A process that could not be signalled is one, and its end is yet to come.
+      if (child.pid !== undefined) return;
+      startError = error;
+      settleAs(null, null);
     });
-    child.once('close', (status, killedBy) => {
-      release();
-      settle({ status, killedBy, stdout: Buffer.concat(stdout).toString('utf8'), stderr, overdue });
-    });
+    child.once('close', settleAs);
   });
 }
 

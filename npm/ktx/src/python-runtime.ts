@@ -1,13 +1,14 @@
 // The class that a person would want to write against: a runtime that is there, and Python in it.
 import type { ExecuteOutcome } from './execute.js';
 import { getKtxCliPackageInfo } from './package-info.js';
-import { installManagedPythonRuntime } from './runtime-api.js';
+import { installManagedPythonRuntime, readManagedPythonRuntimeStatus } from './runtime-api.js';
 import type {
   InstallOptions,
   InstallResult,
   RuntimeFeature,
   RuntimeLayout,
   RuntimeManifest,
+  RuntimeOptions,
 } from './types.js';
 
 /** Options of {@link PythonRuntime.ensure}. */
@@ -59,13 +60,16 @@ export class PythonRuntime {
   readonly layout: RuntimeLayout;
   /** What is installed. */
   readonly manifest: RuntimeManifest;
-  readonly #env: Record<string, string | undefined> | undefined;
+  readonly #options: RuntimeOptions;
+  // Another process may have installed the runtime anew since.
+  #daemonExecutable: string;
 
-  private constructor(installed: InstallResult, env: EnsureOptions['env']) {
+  private constructor(installed: InstallResult, options: RuntimeOptions) {
     this.status = installed.status;
     this.layout = installed.layout;
     this.manifest = installed.manifest;
-    this.#env = env;
+    this.#options = options;
+    this.#daemonExecutable = installed.manifest.python.daemonExecutable;
   }
 
   /**
@@ -74,30 +78,40 @@ export class PythonRuntime {
    * @throws {@link KtxError} with the code of what failed; `KTX_ABORTED` when `signal` ended it.
    */
   static async ensure(options: EnsureOptions = {}): Promise<PythonRuntime> {
+    const cliVersion = options.cliVersion ?? getKtxCliPackageInfo().version;
     const installed = await installManagedPythonRuntime({
       ...options,
-      cliVersion: options.cliVersion ?? getKtxCliPackageInfo().version,
+      cliVersion,
       features: options.features ?? ['core'],
     });
-    return new PythonRuntime(installed, options.env);
+    return new PythonRuntime(installed, { ...options, cliVersion });
   }
 
   /**
    * Runs code in a Python process of its own. This isolates failures; it is no sandbox.
    *
    * @throws {@link KtxError} `KTX_EXEC_FAILED` and `KTX_EXEC_TIMEOUT`, whose `details` are the
-   * failure (`kind`, `message`, `traceback`) and the output so far; `KTX_USAGE`; `KTX_ABORTED`.
+   * failure (`kind`, `message`, `traceback`) and the output so far; `KTX_RUNTIME_MISSING` when the
+   * runtime was removed since {@link ensure}; `KTX_USAGE`; `KTX_ABORTED`.
    */
   async execute(code: string, options: ExecuteOptions = {}): Promise<ExecuteResult> {
     const { execute, outcomeError } = await import('./execute.js');
     const { outcome } = await execute({
       ...options,
       code,
-      daemonExecutable: this.manifest.python.daemonExecutable,
-      env: this.#env,
+      daemonExecutable: this.#daemonExecutable,
+      env: this.#options.env,
+      findDaemon: async () => await this.#findDaemon(),
     });
     if (!outcome.success) throw outcomeError(outcome);
     return resultOf(outcome);
+  }
+
+  async #findDaemon(): Promise<string | undefined> {
+    const { kind, manifest } = await readManagedPythonRuntimeStatus(this.#options);
+    if (kind !== 'ready' || manifest === undefined) return undefined;
+    this.#daemonExecutable = manifest.python.daemonExecutable;
+    return this.#daemonExecutable;
   }
 }
 

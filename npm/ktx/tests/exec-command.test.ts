@@ -5,7 +5,14 @@ import { Readable } from 'node:stream';
 import { describe, expect, it, vi } from 'vitest';
 import type { ExecuteOutcome, ExecuteRequest } from '../src/execute.js';
 import { parseExact } from '../src/exact-json.js';
-import { type KtxCliDeps, KtxError, type KtxIo, getKtxCliPackageInfo, runKtxCli } from '../src/index.js';
+import {
+  type KtxCliDeps,
+  KtxError,
+  type KtxIo,
+  type RuntimeStatus,
+  getKtxCliPackageInfo,
+  runKtxCli,
+} from '../src/index.js';
 import { capturedIo, installed, layout, manifest, temporaryDirectory } from './support.js';
 
 const ready = { kind: 'ready', detail: 'Ready', layout, manifest: manifest() } as const;
@@ -46,6 +53,7 @@ describe('the code', () => {
       cwd: '/d',
       timeoutMs: 1500,
       result: 'repr',
+      findDaemon: expect.any(Function),
     });
   });
 
@@ -67,6 +75,18 @@ describe('the code', () => {
       code: 2,
       stderr: `The code in \`${file}\` is not UTF-8\n`,
     });
+  });
+});
+
+describe('a runtime that is replaced', () => {
+  it.each([
+    [{ ...ready, manifest: { ...manifest(), python: { executable: 'p', daemonExecutable: 'new' } } }, 'new'],
+    [missing, undefined],
+    [{ ...ready, kind: 'broken' as const }, undefined],
+  ])('is looked for again (%#)', async (now, found) => {
+    const readStatus = vi.fn<() => RuntimeStatus>(() => now).mockReturnValueOnce(ready);
+    const { request } = await exec(['-c', 'x'], {}, { readStatus });
+    expect(await request?.findDaemon?.()).toBe(found);
   });
 });
 

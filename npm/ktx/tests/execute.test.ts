@@ -62,6 +62,52 @@ describe.skipIf(process.platform === 'win32')('ktx-daemon execute (scripts need 
     });
   });
 
+  describe('whose environment is gone', () => {
+    const gone = 'touch ran; echo "error: gone" >&2; exit 3';
+    const answer = `touch ran; echo '${outcome}'`;
+
+    it.each([
+      ['missing', undefined],
+      ['refusing', gone],
+    ])('is looked for once when it is %s, and run where it is found', async (_how, script) => {
+      const old = script === undefined ? '/nowhere/ktx-daemon' : daemon(script).daemonExecutable;
+      const findDaemon = vi.fn(async () => daemon(answer).daemonExecutable);
+      const executed = await execute({ daemonExecutable: old, code: 'x', findDaemon });
+      expect(executed.outcome.value).toBe(42);
+      expect(findDaemon).toHaveBeenCalledOnce();
+    });
+
+    it('is not looked for a second time', async () => {
+      const [old, other] = [daemon(gone).daemonExecutable, daemon(gone)];
+      const findDaemon = vi.fn(async () => other.daemonExecutable);
+      await expect(execute({ daemonExecutable: old, code: 'x', findDaemon })).rejects.toMatchObject({
+        code: 'KTX_RUNTIME_MISSING',
+        message: `The environment of ${other.daemonExecutable} is gone; no code was run`,
+        hint: 'Run: ktx runtime install --yes',
+        details: { stderr: 'error: gone\n' },
+      });
+      expect(findDaemon).toHaveBeenCalledOnce();
+    });
+
+    it.each([['the same', true], ['nowhere', false]])('stays so when it is %s', async (_where, same) => {
+      const { daemonExecutable } = daemon('echo x >> runs; exit 3');
+      const findDaemon = async () => (same ? daemonExecutable : undefined);
+      await expect(execute({ daemonExecutable, code: 'x', findDaemon })).rejects.toMatchObject({
+        code: 'KTX_RUNTIME_MISSING',
+      });
+      expect(readFileSync(join(daemonExecutable, '..', 'runs'), 'utf8')).toBe('x\n');
+    });
+
+    it.each(['exit 1', 'exit 2', 'kill -9 $$', 'echo nonsense'])(
+      'is something else than `%s`, after which code may have run',
+      async (script) => {
+        const findDaemon = vi.fn(async () => daemon(answer).daemonExecutable);
+        await run(script, { findDaemon }).catch(() => {});
+        expect(findDaemon).not.toHaveBeenCalled();
+      },
+    );
+  });
+
   it.each([
     ['echo "No such directory" >&2; exit 2', 'KTX_USAGE', 'No such directory'],
     ['echo oops >&2; exit 1', 'KTX_EXEC_FAILED', '`ktx-daemon execute` ended with exit status 1 and no outcome'],

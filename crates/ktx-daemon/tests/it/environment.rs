@@ -5,6 +5,9 @@ use serde_json::json;
 
 use crate::support::{Environment, kind, outcome, send};
 
+/// How `ktx-daemon execute` ends when the environment is gone or going.
+const NOT_RUN: i32 = 3;
+
 #[test]
 fn uses_the_interpreter_beside_it() {
     let environment = Environment::new();
@@ -94,11 +97,37 @@ fn holds_the_lease_while_the_code_runs() {
     file.file().try_lock().unwrap();
     let output = send(environment.command(), br#"{"code": "1"}"#);
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(NOT_RUN));
     assert!(
         stderr.contains(" is being removed: another process holds "),
         "{stderr}"
     );
+}
+
+#[test]
+fn runs_nothing_where_a_lease_has_to_be_and_is_not() {
+    let environment = Environment::new();
+    let lease = environment.root().join(".ktx-lease");
+    let ran = environment.root().join("ran");
+    let execute = || {
+        let mut command = environment.command();
+        command.arg("--leased");
+        let code = format!("open({:?}, 'w').close()", ran.to_str().unwrap());
+        send(command, json!({ "code": code }).to_string().as_bytes())
+    };
+    let output = execute();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(NOT_RUN), "{stderr}");
+    assert!(
+        stderr.contains(" is being removed: there is no "),
+        "{stderr}"
+    );
+    assert!(output.stdout.is_empty());
+    assert!(!ran.exists());
+
+    fs_err::File::create(&lease).unwrap();
+    assert_eq!(outcome(&execute())["success"], true);
+    assert!(ran.exists());
 }
 
 #[test]
@@ -127,7 +156,7 @@ fn says_what_is_wrong_with_the_interpreter() {
     }
     let output = send(environment.command(), br#"{"code": "1"}"#);
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(NOT_RUN));
     assert!(
         stderr.starts_with("error: No Python interpreter in "),
         "{stderr}"
