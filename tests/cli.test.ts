@@ -14,7 +14,9 @@ const onTerminal = [
   `cmd=; for a; do cmd="$cmd '$a'"; done; exec ${SCRIPT} -qec "$cmd" /dev/null`,
   'sh',
 ];
-const TERMINAL = { TERM: 'xterm-256color', SHELL: '/bin/sh', CI: undefined };
+const COLOR = /^[\d;]*m/;
+const sequencesOf = (output: string): string[] => output.split('\u001B[').slice(1);
+const TERMINAL = { TERM: 'xterm-256color', SHELL: '/bin/sh' };
 
 describe('without a runtime', () => {
   test.each([[], ['--no-input']])('exec stops with the command to run (%j)', async (...flags) => {
@@ -40,15 +42,36 @@ describe('without a runtime', () => {
   test.skipIf(noTerminal)('exec asks on a terminal, and does what the answer says', async () => {
     const user = new User();
     const answer = (stdin: string) =>
-      user.ktx(['exec', '-c', 'print(6*7)'], { through: onTerminal, env: TERMINAL, stdin });
+      user.ktx(['exec', '-c', 'print(6*7)'], {
+        through: onTerminal,
+        env: TERMINAL,
+        stdin,
+        stdinAfter: 'Install it now?',
+      });
     const refused = await answer('n');
     expect(refused.code).toBe(1);
     expect(refused.stdout).toContain('Fix: Run: ktx runtime install --yes');
+    // Ctrl-C in a terminal whose keys are read one by one.
+    expect((await answer('\u0003')).code).toBe(130);
     expect(user.entries()).toEqual([]);
     const agreed = await answer('y');
     expect(agreed.code).toBe(0);
     expect(agreed.stdout).toMatch(/^42\r?$/m);
   });
+
+  test.skipIf(noTerminal).each([{ CI: 'true' }, { TERM: 'dumb' }])(
+    'exec asks nobody on a terminal with %j',
+    async (env) => {
+      const user = new User();
+      const done = await user.ktx(['exec', '-c', 'print(6*7)'], {
+        through: onTerminal,
+        env: { ...TERMINAL, ...env },
+      });
+      expect(done.code).toBe(1);
+      expect(done.stdout).toContain('Fix: Run: ktx runtime install --yes');
+      expect(done.stdout).not.toContain('Install it now?');
+    },
+  );
 
   test.skipIf(noTerminal)('a terminal sees every step, a pipe and CI see none', async () => {
     const args = ['runtime', 'install', '--yes', '--force'];
@@ -58,12 +81,16 @@ describe('without a runtime', () => {
     for (const step of ['uv', 'python', 'venv', 'packages', 'probe'])
       expect(seen.stdout.toLowerCase()).toContain(step);
     expect(await user.ktx(args)).toMatchObject({ code: 0, stderr: '' });
+    const watched = await user.ktx(args, { through: onTerminal, env: { ...TERMINAL, CI: 'true' } });
+    expect(watched.code).toBe(0);
+    // What moves a cursor is for somebody who looks.
+    const moves = sequencesOf(watched.stdout).filter((sequence) => !COLOR.test(sequence));
+    expect(moves).toEqual([]);
     const plain = await user.ktx(args, {
       through: onTerminal,
       env: { ...TERMINAL, NO_COLOR: '1' },
     });
-    const sequences = plain.stdout.split('\u001B[').slice(1);
-    expect(sequences.filter((sequence) => /^[\d;]*m/.test(sequence))).toEqual([]);
+    expect(sequencesOf(plain.stdout).filter((sequence) => COLOR.test(sequence))).toEqual([]);
   });
 });
 

@@ -10,7 +10,7 @@ import {
 import { join } from 'node:path';
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { eventually } from './support/processes.js';
-import { injected, missing, withMounts } from './support/system.js';
+import { injected, missing, mostFrequent, tracedAlone, withMounts } from './support/system.js';
 import { User, VERSION, ktxModule as ktx, temporaryDirectory } from './support/user.js';
 
 describe('prune', () => {
@@ -101,26 +101,46 @@ msgpack.packb(1)[0]`;
 
   // The manifest goes first, so that what is left is not taken for a runtime.
   test.skipIf(missing.strace).each([
-    [1, 'ready'],
-    [2, 'missing'],
-    [60, 'missing'],
+    ['first', ['ready', 'missing']],
+    ['second', ['missing']],
+    ['last', ['missing']],
   ])(
-    'is finished by the next one when it is killed before removal %i, which leaves it %s',
-    async (when, kind) => {
+    'is finished by the next one when it is killed at its %s removal, and is one of %j until then',
+    async (which, kinds) => {
+      const calls = 'unlink,unlinkat';
+      const when = which === 'first' ? 1 : which === 'second' ? 2 : await removals(calls);
       const killed = await user.ktx(['runtime', 'prune', '--yes'], {
-        through: injected('unlink,unlinkat,rmdir', `signal=SIGKILL:when=${when}`),
+        through: injected(calls, `signal=SIGKILL:when=${when}`),
       });
       expect(killed.stdout).toBe('');
       expect(readdirSync(user.root)).toContain(STALE);
-      const status = await ktx.readManagedPythonRuntimeStatus({
-        ...user.options,
-        cliVersion: STALE,
-      });
-      expect(status.kind).toBe(kind);
+      const options = { ...user.options, cliVersion: STALE };
+      const { kind } = await ktx.readManagedPythonRuntimeStatus(options);
+      expect(kinds).toContain(kind);
+      if (kind === 'ready') {
+        const runtime = await ktx.PythonRuntime.ensure(options);
+        expect(runtime.status).toBe('ready');
+        expect((await runtime.execute('import msgpack; 6 * 7')).value).toBe(42);
+      }
       expect(await prune()).toMatchObject({ code: 0, stderr: '' });
       expect(readdirSync(user.root)).not.toContain(STALE);
     },
   );
+
+  /** How many removals a prune of such a version takes. */
+  async function removals(calls: string): Promise<number> {
+    const other = new User();
+    await ktx.installManagedPythonRuntime({
+      ...other.options,
+      cliVersion: STALE,
+      features: ['core'],
+    });
+    const file = join(other.home, 'trace');
+    const through = tracedAlone(file, calls);
+    const done = await other.ktx(['runtime', 'prune', '--yes'], { through });
+    expect(done).toMatchObject({ code: 0, stdout: expect.stringContaining(STALE) });
+    return mostFrequent(file, calls).count;
+  }
 
   test('is done once by two at once', async () => {
     const done = await Promise.all([prune(), prune()]);

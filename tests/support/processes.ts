@@ -23,6 +23,8 @@ export interface StartOptions {
   env: Record<string, string>;
   cwd: string;
   stdin?: string;
+  /** What the output shows before stdin is written; what is typed earlier may be lost. */
+  stdinAfter?: string | undefined;
 }
 
 const live = new Set<Running>();
@@ -34,14 +36,21 @@ afterAll(() => {
 
 /** Starts a program. */
 export function start(program: string, args: string[], options: StartOptions): Running {
-  const { stdin, ...rest } = options;
+  const { stdin = '', stdinAfter = '', ...rest } = options;
   const spawnOptions: SpawnOptions = { ...rest, detached: true, stdio: 'pipe' };
   const child = spawn(program, args, spawnOptions);
   const written = { stdout: '', stderr: '' };
-  child.stdout?.setEncoding('utf8').on('data', (chunk: string) => (written.stdout += chunk));
+  const type = (): void => {
+    if (written.stdout.includes(stdinAfter) && child.stdin?.writableEnded === false)
+      child.stdin.end(stdin);
+  };
+  child.stdout?.setEncoding('utf8').on('data', (chunk: string) => {
+    written.stdout += chunk;
+    type();
+  });
   child.stderr?.setEncoding('utf8').on('data', (chunk: string) => (written.stderr += chunk));
   child.stdin?.on('error', () => {});
-  child.stdin?.end(stdin ?? '');
+  type();
   const finished = new Promise<Finished>((resolve, reject) => {
     child.once('error', reject);
     child.once('close', (code, signal) => resolve({ code, signal, ...written }));

@@ -1,6 +1,7 @@
 // What only the system can do to a process: no network, another file system, another owner. Each
 // lasts as long as the command that is run through it.
 import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { getuid } from 'node:process';
 
 const SYSTEM_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -27,10 +28,33 @@ export function traced(file: string, calls: string): string[] {
   return [STRACE, '-f', '-qq', '-e', `trace=${calls}`, '-o', file];
 }
 
+/** A command's system calls of some kinds in `file`, without those of its children. */
+export function tracedAlone(file: string, calls: string): string[] {
+  return [...traced(file, calls), '-b', 'execve'];
+}
+
+/**
+ * The call that a trace shows most often, and how often its busiest thread made it: what
+ * {@link injected} counts, for every thread and every call by itself.
+ */
+export function mostFrequent(file: string, calls: string): { call: string; count: number } {
+  const counts = new Map<string, number>();
+  for (const line of readFileSync(file, 'utf8').split('\n')) {
+    const made = /^\d+ +\w+(?=\()/.exec(line)?.[0];
+    if (made !== undefined) counts.set(made, (counts.get(made) ?? 0) + 1);
+  }
+  let most = { call: calls, count: 0 };
+  for (const [made, count] of counts) {
+    const call = made.split(/ +/)[1] ?? '';
+    if (calls.split(',').includes(call) && count > most.count) most = { call, count };
+  }
+  return most;
+}
+
 /** Runs a command in which some system calls fail, or end it; its children are left alone. */
 export function injected(calls: string, fault: string): string[] {
   const inject = `inject=${calls}:${fault}`;
-  return [...traced('/dev/null', calls), '-b', 'execve', '-e', inject];
+  return [...tracedAlone('/dev/null', calls), '-e', inject];
 }
 
 /** Runs a command without a network. */

@@ -53,6 +53,7 @@ interface CommandOptions {
   env?: Record<string, string | undefined>;
   cwd?: string;
   stdin?: string;
+  stdinAfter?: string;
   /** A command that runs the command, such as `['strace', '-f']`. */
   through?: string[];
 }
@@ -97,7 +98,8 @@ export class User {
   }
 
   /** Starts `ktx`. */
-  start(args: string[], { env, cwd, stdin, through = [] }: CommandOptions = {}): Running {
+  start(args: string[], options: CommandOptions = {}): Running {
+    const { env, cwd, stdin, stdinAfter, through = [] } = options;
     const [program = '', ...rest] = [
       ...through,
       join(suite.path, 'node'),
@@ -110,7 +112,7 @@ export class User {
     return start(program, rest, {
       env: Object.fromEntries(merged),
       cwd: cwd ?? this.home,
-      ...(stdin === undefined ? {} : { stdin }),
+      ...(stdin === undefined ? {} : { stdin, stdinAfter }),
     });
   }
 
