@@ -24,14 +24,13 @@ pub(crate) fn create_lease(environment: &Path) -> io::Result<()> {
         .map(drop)
 }
 
-/// Whether somebody uses one of the environments in `version_dir`.
-pub(crate) fn in_use(version_dir: &Path) -> io::Result<bool> {
-    for environment in entries(version_dir, is_environment)? {
-        if take(&environment)?.is_none() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+/// The exclusive right to every environment in `version_dir`, for as long as
+/// it is held; `None` if somebody uses one of them.
+pub(crate) fn claim(version_dir: &Path) -> io::Result<Option<Vec<Lease>>> {
+    entries(version_dir, is_environment)?
+        .iter()
+        .map(|environment| take(environment))
+        .collect()
 }
 
 /// Removes every environment but `live`, and what earlier installations left
@@ -68,7 +67,8 @@ fn take(environment: &Path) -> io::Result<Option<Lease>> {
     }
 }
 
-struct Lease {
+/// The exclusive right to an environment.
+pub(crate) struct Lease {
     _file: Option<fs::File>,
 }
 

@@ -8,7 +8,7 @@ use ktx_os::{files, lock};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::environments::in_use;
+use crate::environments::claim;
 use crate::error::RuntimeError;
 use crate::layout::{is_version, lock_path, manifest_path};
 
@@ -74,6 +74,8 @@ pub async fn prune(
             .await?,
         )
     };
+    // Held until the end, so that nobody begins to use what is being removed.
+    let mut claims = Vec::new();
     for version_dir in versions(runtime_root)? {
         let failed = |source| RuntimeError::Io {
             path: version_dir.clone(),
@@ -82,13 +84,16 @@ pub async fn prune(
         let is_current = version_dir
             .file_name()
             .is_some_and(|name| name == cli_version);
-        if is_current
-            || in_use(&version_dir).map_err(failed)?
-            || files::contains_mount_point(&version_dir).map_err(failed)?
-        {
+        if is_current || files::contains_mount_point(&version_dir).map_err(failed)? {
             pruned.kept.push(version_dir);
-        } else {
-            pruned.stale.push(version_dir);
+            continue;
+        }
+        match claim(&version_dir).map_err(failed)? {
+            Some(claim) => {
+                claims.push(claim);
+                pruned.stale.push(version_dir);
+            }
+            None => pruned.kept.push(version_dir),
         }
     }
     if !dry_run {

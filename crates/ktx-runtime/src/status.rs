@@ -44,6 +44,9 @@ pub struct Status {
     pub(crate) is_newer: bool,
 }
 
+/// How often a runtime may be replaced while it is looked at.
+const REPLACEMENTS: u32 = 3;
+
 /// Looks at the runtime of `layout`. Changes nothing, and starts the
 /// interpreter only if its files are not the ones that were seen running.
 ///
@@ -51,6 +54,31 @@ pub struct Status {
 ///
 /// Only if the caller gives up.
 pub async fn status(
+    layout: &Layout,
+    environment: &Environment,
+    executor: &dyn Executor,
+    cancellation: &CancellationToken,
+) -> Result<Status, EnvError> {
+    let mut seen = look(layout, environment, executor, cancellation).await?;
+    for _ in 0..REPLACEMENTS {
+        let Some(manifest) = seen
+            .manifest
+            .as_ref()
+            .filter(|_| seen.kind == StatusKind::Broken)
+        else {
+            break;
+        };
+        // An installation may have published another environment and removed
+        // this one between the look at the manifest and the look at the files.
+        if matches!(read(&layout.manifest_path), Receipt::Valid(now) if *now == *manifest) {
+            break;
+        }
+        seen = look(layout, environment, executor, cancellation).await?;
+    }
+    Ok(seen)
+}
+
+async fn look(
     layout: &Layout,
     environment: &Environment,
     executor: &dyn Executor,
