@@ -257,6 +257,9 @@ impl Install {
             environments::create_lease(&specification.directory)
                 .map_err(RuntimeError::writing(&specification.directory))?;
         }
+        // Before publishing: a runtime that is ready has nothing left to do.
+        files::remove_dir_all(&specification.workspace)
+            .map_err(RuntimeError::writing(&specification.workspace))?;
         (self.listener)(Event::new("publish", State::Started));
         files::sync_file_system(&layout.version_dir)
             .map_err(RuntimeError::writing(&layout.version_dir))?;
