@@ -17,7 +17,7 @@ use crate::{npm, repo};
 const DOCUMENTS: [&str; 2] = ["README.md", "CONTRIBUTING.md"];
 
 /// Commands that are shown and not run, each with the reason.
-const NOT_RUN: [(&str, &str); 6] = [
+const NOT_RUN: [(&str, &str); 4] = [
     (
         "npm install @scope/ktx",
         "the packages are not on a registry; the project has the packed ones",
@@ -31,11 +31,6 @@ const NOT_RUN: [(&str, &str); 6] = [
         "cargo xtask bench",
         "a measurement needs a quiet machine and minutes",
     ),
-    (
-        "cargo xtask wheel --check",
-        "it compiles everything a second time",
-    ),
-    ("cargo xtask lock --upgrade", "it changes the checkout"),
 ];
 
 /// A fenced block.
