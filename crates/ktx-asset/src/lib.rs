@@ -14,7 +14,7 @@ mod manifest;
 pub use digest::{Digest, hash};
 pub use error::AssetError;
 pub use feature::{Feature, UnknownFeature};
-pub use lock::{Lock, LockSyntaxError, LockedPackage};
+pub use lock::{Lock, LockSyntaxError, LockedPackage, normalize_name};
 pub use manifest::{AssetManifest, FileRecord, MANIFEST_FILE, Probe, SCHEMA_VERSION};
 
 use std::path::{Path, PathBuf};

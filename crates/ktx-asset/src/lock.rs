@@ -138,13 +138,13 @@ fn package(line: &str) -> Option<LockedPackage> {
                 .all(|byte| byte.is_ascii_alphanumeric() || b"-_.+!".contains(&byte))
     };
     (plain(name) && plain(version)).then(|| LockedPackage {
-        name: normalize(name),
+        name: normalize_name(name),
         version: version.to_owned(),
     })
 }
 
 /// A distribution's name as it is compared (PEP 503).
-fn normalize(name: &str) -> String {
+pub fn normalize_name(name: &str) -> String {
     name.to_ascii_lowercase().replace(['_', '.'], "-")
 }
 

@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use ktx_asset::LockedPackage;
+use ktx_asset::{LockedPackage, normalize_name};
 
 /// Installed versions by normalised name.
 pub type Installed = BTreeMap<String, String>;
@@ -93,7 +93,7 @@ pub(crate) fn read(directory: &Path) -> Result<Installed, Fault> {
         else {
             continue;
         };
-        let package = package.to_ascii_lowercase().replace(['_', '.'], "-");
+        let package = normalize_name(package);
         let record = entry.path().join("RECORD");
         let text = fs::read_to_string(&record).map_err(unreadable(&record))?;
         for line in text.lines() {
