@@ -1,171 +1,243 @@
 //! A call that is running: what happens to it, when it has taken too long, and
 //! what its end means.
 
-use std::io::PipeWriter;
-use std::path::Path;
-use std::process::Child;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::capture::{Capture, Notice};
-use crate::contain::Bystanders;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::channel::{Frame, FrameError};
 use crate::error::Error;
 use crate::guard::End;
-use crate::outcome::{Failure, Kind, Outcome, Report};
-use crate::request::Request;
+use crate::household::{Household, signal_name};
+use crate::outcome::{self, Failure, Kind, Outcome};
+use crate::pipe::OutputPipe;
+use crate::request::Mode;
+use crate::worker::{MAX_REPORT, Worker, startup_error};
 
-/// What a call may write to standard output and error together, in bytes.
-pub const MAX_OUTPUT: usize = 64 * 1024 * 1024;
-
-/// How long a report, which holds the value, may be, in bytes.
-pub const MAX_REPORT: u64 = 64 * 1024 * 1024;
-
-/// How a call ended.
-pub enum Ended {
-    /// With an outcome.
-    Outcome(Outcome),
-    /// This process was asked to end by a signal, and the worker is gone.
-    Signal(u8),
-}
-
-/// How long the interpreter may take until it runs the code.
-const STARTUP: Duration = Duration::from_secs(30);
+/// What a call may write to standard output and error together, in bytes, if
+/// nothing else is said.
+pub const MAX_OUTPUT: u64 = 64 * 1024 * 1024;
 
 /// How long the interpreter may take to end after its report, in which the
 /// code's exit handlers and threads are done already.
 const LEAVE: Duration = Duration::from_secs(5);
 
-/// How long the guard may take to end everything; longer than its sweep.
-#[cfg(unix)]
-const END: Duration = Duration::from_secs(6);
-
 /// How long output is read after everything has ended, for the case that a
 /// process that could not be ended keeps a pipe open.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// How often it is looked whether the guard is alive.
-const TICK: Duration = Duration::from_millis(100);
-
-/// What happens to a call.
+/// Where a call's output goes.
 #[derive(Debug)]
-pub enum Event {
-    /// The request is written; the pipe stays open as the guard's lifeline.
-    Sent(PipeWriter),
-    /// The code begins to run.
-    Started(Instant),
-    /// The worker's report has come.
-    Reported(Vec<u8>, Instant),
-    /// The report is longer than it may be.
-    ReportTooLong,
-    /// The guard says how the worker ended.
-    Ended(End),
-    /// Something happened to standard output.
-    Stdout(Notice),
-    /// Something happened to standard error.
-    Stderr(Notice),
-    /// This process received a signal that asks it to end.
-    #[cfg(unix)]
-    Signal(u8),
+pub enum Sink {
+    /// Into the outcome.
+    Outcome,
+    /// To a reader, as it comes. Code that writes faster than it reads waits.
+    Reader(mpsc::Sender<Chunk>),
+}
+
+/// A piece of output.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// Which stream it was written to.
+    pub stream: Stream,
+    /// What was written.
+    pub bytes: Vec<u8>,
+}
+
+/// The streams of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// How a call is run.
+#[derive(Debug)]
+pub struct Terms {
+    /// How the worker goes on afterwards.
+    pub mode: Mode,
+    /// How long the code may run.
+    pub timeout: Option<Duration>,
+    /// What it may write, in bytes.
+    pub max_output: u64,
+    /// Where that goes.
+    pub sink: Sink,
+    /// Ends the call early.
+    pub cancellation: CancellationToken,
+}
+
+/// How a call ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// With an outcome.
+    Outcome(Outcome),
+    /// Nobody wants its outcome any more; the worker is gone.
+    Cancelled,
 }
 
 /// Why the supervisor ended a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
-    Startup,
     Timeout,
     OutputLimit,
     ReportLimit,
+    /// What was reported is no report.
+    Malformed,
     /// The report is here, and the worker does not go.
     Leave,
-    #[cfg(unix)]
-    Signal(u8),
+    Cancelled,
 }
 
-/// A call that is running.
-pub struct Call {
-    guard: Child,
-    lifeline: Option<PipeWriter>,
-    stdout: Capture,
-    stderr: Capture,
-    open_streams: u8,
-    spawned: Instant,
-    started: Option<Instant>,
-    report: Option<(Vec<u8>, Instant)>,
+/// Runs the request in `frame`. A worker that ends with the call, or has to,
+/// is gone with all that it started when this returns.
+pub async fn run(
+    worker: &mut Worker,
+    frame: &[u8],
+    terms: Terms,
+    household: &Household,
+) -> Result<Ended, Error> {
+    let ready = tokio::select! {
+        ready = worker.ready() => ready,
+        () = terms.cancellation.cancelled() => {
+            worker.process.end();
+            worker.process.ended().await;
+            return Ok(Ended::Cancelled);
+        }
+    };
+    if let Err(why) = ready {
+        return Err(startup_error(worker, why, household).await);
+    }
+    let mut call = Call {
+        worker,
+        left: terms.max_output,
+        terms,
+        started: Instant::now(),
+        stdout: Vec::new(),
+        stderr: Vec::new(),
+        waiting: None,
+        is_truncated: false,
+        report: None,
+        is_mute: false,
+        end: None,
+        verdict: None,
+        ended: None,
+    };
+    call.follow(frame).await;
+    call.finish().await;
+    call.conclude()
+}
+
+struct Call<'a> {
+    worker: &'a mut Worker,
+    terms: Terms,
+    started: Instant,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    /// Output that its reader has no room for yet.
+    waiting: Option<Chunk>,
+    /// The bytes that may still be written.
+    left: u64,
+    is_truncated: bool,
+    report: Option<(Frame, Instant)>,
+    /// The channel is closed: the worker ended, or its code closed what was
+    /// not its own.
+    is_mute: bool,
     end: Option<End>,
     verdict: Option<Verdict>,
-    /// When the verdict fell, or the guard was gone.
+    /// When the verdict fell, or the worker was gone.
     ended: Option<Instant>,
 }
 
-impl Call {
-    /// A call whose guard has just been started.
-    pub fn new(guard: Child, stdout: Capture, stderr: Capture) -> Self {
-        Self {
-            guard,
-            lifeline: None,
-            stdout,
-            stderr,
-            open_streams: 2,
-            spawned: Instant::now(),
-            started: None,
-            report: None,
-            end: None,
-            verdict: None,
-            ended: None,
-        }
-    }
-
-    /// Waits until the worker has ended or has to.
-    pub fn follow(&mut self, events: &Receiver<Event>, timeout: Option<Duration>) {
-        while self.end.is_none() && self.verdict.is_none() {
-            let (deadline, verdict) = self.deadline(timeout);
-            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-            match events.recv_timeout(left.map_or(TICK, |left| left.min(TICK))) {
-                Ok(event) => self.note(event),
-                Err(RecvTimeoutError::Timeout) if left.is_some_and(|left| left <= TICK) => {
-                    self.verdict = Some(verdict);
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    if !matches!(self.guard.try_wait(), Ok(None)) {
-                        break;
-                    }
-                }
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
+impl Call<'_> {
+    /// Waits until the worker has done its part or has to end.
+    async fn follow(&mut self, frame: &[u8]) {
+        self.submit(frame).await;
+        while !self.is_decided() {
+            self.step(true).await;
         }
         self.ended = Some(Instant::now());
     }
 
-    /// The next moment at which something has taken too long.
-    fn deadline(&self, timeout: Option<Duration>) -> (Option<Instant>, Verdict) {
-        if let Some((_, reported)) = self.report {
-            return (Some(reported + LEAVE), Verdict::Leave);
-        }
-        match self.started {
-            None => (Some(self.spawned + STARTUP), Verdict::Startup),
-            // A sum that does not fit is a time that never comes.
-            Some(started) => (
-                timeout.and_then(|timeout| started.checked_add(timeout)),
-                Verdict::Timeout,
-            ),
+    fn is_decided(&self) -> bool {
+        let is_done = self.report.is_some() && self.terms.mode == Mode::Session;
+        is_done || self.end.is_some() || self.verdict.is_some()
+    }
+
+    /// Sends the request. Most fit into the channel; for one that does not,
+    /// the worker is reading, as it has nothing else to do.
+    async fn submit(&mut self, frame: &[u8]) {
+        let deadline = self.deadline().0;
+        let at = deadline.unwrap_or(self.started);
+        let Worker {
+            channel, process, ..
+        } = &mut *self.worker;
+        tokio::select! {
+            biased;
+            // That it could not be sent is seen by the worker's end.
+            _ = channel.send(frame) => {
+                if self.terms.mode == Mode::Once {
+                    channel.finish().await;
+                }
+            }
+            end = process.ended() => self.end = Some(end),
+            () = self.terms.cancellation.cancelled() => self.verdict = Some(Verdict::Cancelled),
+            () = sleep_until(at), if deadline.is_some() => self.verdict = Some(Verdict::Timeout),
         }
     }
 
-    fn note(&mut self, event: Event) {
-        match event {
-            Event::Sent(lifeline) => self.lifeline = Some(lifeline),
-            Event::Started(at) => self.started = Some(at),
-            Event::Reported(report, at) => self.report = Some((report, at)),
-            Event::ReportTooLong => self.decide(Verdict::ReportLimit),
-            Event::Ended(end) => self.end = Some(end),
-            Event::Stdout(Notice::Closed) | Event::Stderr(Notice::Closed) => {
-                self.open_streams -= 1;
+    /// Waits for the next thing that happens. A call `is_running` until it is
+    /// decided how it ends.
+    async fn step(&mut self, is_running: bool) {
+        let (deadline, late) = self.deadline();
+        let deadline = deadline.filter(|_| is_running);
+        let at = deadline.unwrap_or(self.started);
+        let has_room = self.waiting.is_none();
+        let awaits_report = is_running && self.report.is_none() && !self.is_mute;
+        let Worker {
+            channel,
+            stdout,
+            stderr,
+            process,
+            ..
+        } = &mut *self.worker;
+        tokio::select! {
+            biased;
+            report = channel.receive(MAX_REPORT), if awaits_report => self.note_report(report),
+            () = stdout.read(), if has_room && stdout.is_open() => {
+                self.note_output(Stream::Stdout);
             }
-            Event::Stdout(Notice::Overflow) | Event::Stderr(Notice::Overflow) => {
-                self.decide(Verdict::OutputLimit);
+            () = stderr.read(), if has_room && stderr.is_open() => {
+                self.note_output(Stream::Stderr);
             }
-            #[cfg(unix)]
-            Event::Signal(signal) => self.decide(Verdict::Signal(signal)),
+            is_read = pass(&self.terms.sink, &mut self.waiting), if !has_room => {
+                if !is_read {
+                    self.decide(Verdict::Cancelled);
+                }
+            }
+            end = process.ended() => self.end = Some(end),
+            () = self.terms.cancellation.cancelled(), if is_running => {
+                self.decide(Verdict::Cancelled);
+            }
+            () = sleep_until(at), if deadline.is_some() => self.decide(late),
+        }
+    }
+
+    /// The next moment at which something has taken too long.
+    fn deadline(&self) -> (Option<Instant>, Verdict) {
+        match self.report {
+            // A reader that is slow holds the worker up, and is no fault of it.
+            Some(_) if self.waiting.is_some() => (None, Verdict::Leave),
+            Some((_, reported)) => (Some(reported + LEAVE), Verdict::Leave),
+            None => {
+                let timeout = self.terms.timeout;
+                // A sum that does not fit is a time that never comes.
+                let at = timeout.and_then(|timeout| self.started.checked_add(timeout));
+                (at, Verdict::Timeout)
+            }
         }
     }
 
@@ -173,167 +245,189 @@ impl Call {
         self.verdict.get_or_insert(verdict);
     }
 
-    /// Ends whatever is left of the call and reads the rest of its output.
-    pub fn finish(&mut self, events: &Receiver<Event>, bystanders: &Bystanders) {
-        if self.end.is_none() && !self.dismiss(events) {
-            // The code stopped or killed its guard.
-            let _ = self.guard.kill();
-            let _ = self.guard.wait();
-            bystanders.sweep_others();
-        }
-        let _ = self.guard.wait();
-        let deadline = Instant::now() + DRAIN;
-        while self.open_streams > 0 {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match events.recv_timeout(left) {
-                Ok(event) => self.note(event),
-                Err(_) => break,
-            }
+    fn note_report(&mut self, report: Result<Frame, FrameError>) {
+        match report {
+            Ok(report) => self.report = Some((report, Instant::now())),
+            Err(FrameError::TooLong { .. }) => self.decide(Verdict::ReportLimit),
+            Err(FrameError::Malformed) => self.decide(Verdict::Malformed),
+            Err(FrameError::Closed) => self.is_mute = true,
         }
     }
 
-    /// Lets the guard end the worker, and returns whether it did.
-    #[cfg(unix)]
-    fn dismiss(&mut self, events: &Receiver<Event>) -> bool {
-        let deadline = Instant::now() + END;
-        while self.end.is_none() {
-            // Closing it is the sign to the guard.
-            self.lifeline = None;
-            match events.recv_timeout(TICK) {
-                Ok(event) => self.note(event),
-                Err(_) if Instant::now() > deadline => return false,
-                Err(_) => {
-                    if !matches!(self.guard.try_wait(), Ok(None)) {
-                        return false;
-                    }
+    /// Takes what was read of a stream, up to the limit.
+    fn note_output(&mut self, stream: Stream) {
+        let mut bytes = self.pipe(stream).take();
+        let allowed = usize::try_from(self.left).unwrap_or(usize::MAX);
+        if bytes.len() > allowed {
+            bytes.truncate(allowed);
+            self.is_truncated = true;
+            self.decide(Verdict::OutputLimit);
+        }
+        self.left -= bytes.len() as u64;
+        if bytes.is_empty() {
+            return;
+        }
+        match (&self.terms.sink, stream) {
+            (Sink::Outcome, Stream::Stdout) => self.stdout.append(&mut bytes),
+            (Sink::Outcome, Stream::Stderr) => self.stderr.append(&mut bytes),
+            (Sink::Reader(_), stream) => self.waiting = Some(Chunk { stream, bytes }),
+        }
+    }
+
+    fn pipe(&mut self, stream: Stream) -> &mut OutputPipe {
+        match stream {
+            Stream::Stdout => &mut self.worker.stdout,
+            Stream::Stderr => &mut self.worker.stderr,
+        }
+    }
+
+    /// Ends whatever is left of the call and reads the rest of its output.
+    async fn finish(&mut self) {
+        if self.end.is_none() && self.verdict.is_none() {
+            // A session that goes on. What its call wrote was in the pipes
+            // before its report was in the channel.
+            for stream in [Stream::Stdout, Stream::Stderr] {
+                while self.pipe(stream).read_ready().await {
+                    self.note_output(stream);
+                    pass(&self.terms.sink, &mut self.waiting).await;
                 }
             }
+            if self.verdict.is_none() {
+                return;
+            }
         }
-        true
+        self.worker.process.end();
+        while self.end.is_none() {
+            self.step(false).await;
+        }
+        if self.report.is_none() && !self.is_mute {
+            let report = timeout(DRAIN, self.worker.channel.receive(MAX_REPORT)).await;
+            self.note_report(report.unwrap_or(Err(FrameError::Closed)));
+        }
+        let deadline = Instant::now() + DRAIN;
+        while self.worker.stdout.is_open() || self.worker.stderr.is_open() {
+            pass(&self.terms.sink, &mut self.waiting).await;
+            if tokio::time::timeout_at(deadline, self.step_output()).await.is_err() {
+                break;
+            }
+        }
+        pass(&self.terms.sink, &mut self.waiting).await;
     }
 
-    /// The end of the guard closes its job, which ends the worker.
-    #[cfg(windows)]
-    fn dismiss(&mut self, _events: &Receiver<Event>) -> bool {
-        self.lifeline = None;
-        false
+    async fn step_output(&mut self) {
+        let Worker { stdout, stderr, .. } = &mut *self.worker;
+        tokio::select! {
+            () = stdout.read(), if stdout.is_open() => {
+                self.note_output(Stream::Stdout);
+            }
+            () = stderr.read(), if stderr.is_open() => {
+                self.note_output(Stream::Stderr);
+            }
+        }
     }
 
     /// What the end of the call means.
-    pub fn conclude(mut self, python: &Path, request: &Request) -> Result<Ended, Error> {
-        #[cfg(unix)]
-        if let Some(Verdict::Signal(signal)) = self.verdict {
-            return Ok(Ended::Signal(signal));
+    fn conclude(mut self) -> Result<Ended, Error> {
+        if self.verdict == Some(Verdict::Cancelled) {
+            return Ok(Ended::Cancelled);
         }
-        let (stdout, stderr) = (self.stdout.text(), self.stderr.text());
-        let Some(started) = self.started else {
-            return Err(Error::Startup {
-                python: python.to_path_buf(),
-                reason: self.not_started(&stderr),
-            });
-        };
         let report = self.report.take();
         let finished = match &report {
             Some((_, reported)) => *reported,
-            None => self.ended.unwrap_or(started),
+            None => self.ended.unwrap_or(self.started),
         };
-        let Report { value, error } = match (self.failure(request, report.is_some()), report) {
-            (None, Some((report, _))) => {
-                serde_json::from_slice(&report).map_err(|source| Error::Report { source })?
-            }
-            (error, _) => Report { value: None, error },
+        let result = match (self.failure(report.is_some()), report) {
+            (None, Some((report, _))) => outcome::from_report(report).ok_or(Error::Report)?,
+            (None, None) => return Err(Error::Report),
+            (Some(failure), _) => Err(failure),
         };
         Ok(Ended::Outcome(Outcome {
-            success: error.is_none(),
-            value,
-            stdout,
-            stderr,
-            error,
-            duration_ms: milliseconds(finished.saturating_duration_since(started)),
+            result,
+            stdout: self.stdout,
+            stderr: self.stderr,
+            duration_ms: milliseconds(finished.saturating_duration_since(self.started)),
+            output_truncated: self.is_truncated,
         }))
     }
 
     /// The failure that the supervisor saw; the worker's own report counts
     /// only if there is none.
-    fn failure(&mut self, request: &Request, reported: bool) -> Option<Failure> {
-        let mebibytes = |bytes: u64| bytes / (1024 * 1024);
+    fn failure(&self, has_report: bool) -> Option<Failure> {
         match self.verdict {
             Some(Verdict::Timeout) => {
-                let limit = request.timeout_ms.unwrap_or_default();
+                let limit = self.terms.timeout.unwrap_or_default().as_millis();
                 let message = format!("The code ran longer than {limit} ms");
                 return Some(Failure::seen(Kind::Timeout, message));
             }
             Some(Verdict::OutputLimit) => {
-                let limit = mebibytes(MAX_OUTPUT as u64);
-                let message = format!("The code wrote more than {limit} MiB of output");
+                let limit = size(self.terms.max_output);
+                let message = format!("The code wrote more than {limit} of output");
                 return Some(Failure::seen(Kind::OutputLimit, message));
             }
             Some(Verdict::ReportLimit) => {
-                let limit = mebibytes(MAX_REPORT);
-                let message = format!("The value takes more than {limit} MiB");
+                let message = format!("The value takes more than {}", size(MAX_REPORT));
                 return Some(Failure::seen(Kind::OutputLimit, message));
             }
-            Some(Verdict::Leave) => return None,
-            #[cfg(unix)]
-            Some(Verdict::Signal(_)) => {}
-            Some(Verdict::Startup) | None => {}
+            Some(Verdict::Leave | Verdict::Malformed | Verdict::Cancelled) => return None,
+            None => {}
         }
-        match &self.end {
-            Some(End::Exit(_)) if reported => None,
-            Some(End::Exit(status)) => {
-                let message = format!("Python exited with status {status}");
-                Some(Failure::seen(Kind::Exit, message))
-            }
-            Some(End::Signal(signal)) => {
+        match self.end.as_ref()? {
+            End::Exit(_) if has_report => None,
+            End::Exit(status) => Some(Failure {
+                exit_status: Some(*status),
+                ..Failure::seen(Kind::Exit, format!("Python exited with status {status}"))
+            }),
+            End::Signal(signal) => {
                 let name = signal_name(*signal);
-                let message = if reported {
+                let message = if has_report {
                     format!("Python was ended by {name} after the code was done")
                 } else {
                     format!("Python was ended by {name}")
                 };
-                Some(Failure::seen(Kind::Signal, message))
+                Some(Failure {
+                    signal: Some(*signal),
+                    ..Failure::seen(Kind::Signal, message)
+                })
             }
-            Some(End::NotStarted { .. }) | None => {
-                let end = self.guard.wait().map(End::from);
-                let how = match end {
-                    Ok(End::Signal(signal)) => format!("was ended by {}", signal_name(signal)),
-                    _ => "ended".to_owned(),
-                };
+            End::Unguarded { how } => {
                 let message = format!("Python was ended, because its parent process {how}");
                 Some(Failure::seen(Kind::Signal, message))
             }
+            End::NotStarted { reason } => Some(Failure::seen(Kind::Signal, reason)),
         }
     }
+}
 
-    fn not_started(&self, stderr: &str) -> String {
-        let how = match (&self.end, self.verdict) {
-            (Some(End::NotStarted { reason }), _) => reason.clone(),
-            (_, Some(Verdict::Startup)) => format!("it took longer than {} s", STARTUP.as_secs()),
-            (Some(End::Exit(status)), _) => format!("it exited with status {status}"),
-            (Some(End::Signal(signal)), _) => format!("it was ended by {}", signal_name(*signal)),
-            (None, _) => "its guard ended".to_owned(),
-        };
-        match stderr.trim_end().lines().next_back() {
-            Some(last) => format!("{how}: {last}"),
-            None => how,
+/// Hands output that waits to its reader; returns whether there is one.
+async fn pass(sink: &Sink, waiting: &mut Option<Chunk>) -> bool {
+    let Sink::Reader(reader) = sink else {
+        return true;
+    };
+    if waiting.is_none() {
+        return true;
+    }
+    let permit = reader.reserve().await;
+    let chunk = waiting.take();
+    match (permit, chunk) {
+        (Ok(permit), Some(chunk)) => {
+            permit.send(chunk);
+            true
         }
+        _ => false,
+    }
+}
+
+/// A number of bytes, for people.
+fn size(bytes: u64) -> String {
+    const MEBIBYTE: u64 = 1024 * 1024;
+    if bytes.is_multiple_of(MEBIBYTE) {
+        format!("{} MiB", bytes / MEBIBYTE)
+    } else {
+        format!("{bytes} bytes")
     }
 }
 
 /// To the microsecond: more digits would say nothing.
 fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
-}
-
-#[cfg(unix)]
-fn signal_name(signal: i32) -> String {
-    match signal_hook::low_level::signal_name(signal) {
-        Some(name) => name.to_owned(),
-        None => format!("signal {signal}"),
-    }
-}
-
-#[cfg(windows)]
-fn signal_name(signal: i32) -> String {
-    format!("signal {signal}")
 }

@@ -1,27 +1,13 @@
 //! What ties every descendant to this process, so that ending it ends them.
 
 #[cfg(target_os = "linux")]
-pub use linux::{Bystanders, contain, has_children, sweep};
+pub use linux::{children, contain, sweep, tag};
+
+#[cfg(all(unix, not(target_os = "linux")))]
+pub use elsewhere::{children, contain, sweep, tag};
 
 #[cfg(windows)]
-pub use windows::{Bystanders, contain};
-
-/// What this process had to do with before its first call: nothing, where
-/// descendants cannot be told.
-#[cfg(not(any(target_os = "linux", windows)))]
-pub struct Bystanders;
-
-#[cfg(not(any(target_os = "linux", windows)))]
-impl Bystanders {
-    /// Does nothing: the guard ends the worker's group, and descendants that
-    /// made a session of their own escape.
-    pub fn contain() -> std::io::Result<Self> {
-        Ok(Self)
-    }
-
-    /// Does nothing.
-    pub fn sweep_others(&self) {}
-}
+pub use windows::contain;
 
 /// Linux: descendants that lose their parent become children of this process,
 /// whatever sessions and groups they made for themselves.
@@ -32,10 +18,8 @@ mod linux {
     use std::thread::sleep;
     use std::time::{Duration, Instant};
 
-    use rustix::io::Errno;
     use rustix::process::{
-        Pid, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, kill_process, set_child_subreaper,
-        waitid, waitpid,
+        Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, waitpid,
     };
 
     /// How long a sweep may take. What is left then hangs in the kernel and
@@ -47,47 +31,20 @@ mod linux {
         Ok(set_child_subreaper(Some(getpid()))?)
     }
 
-    /// Whether this process has children, alive or not yet waited for.
-    pub fn has_children() -> bool {
-        let any = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        !matches!(waitid(WaitId::All, any), Err(Errno::CHILD))
-    }
-
-    /// Children that were there before the first call, when this process
-    /// replaced one that had some. They are nobody's to kill.
-    pub struct Bystanders(Vec<Pid>);
-
-    impl Bystanders {
-        /// Contains what is started from now on.
-        pub fn contain() -> io::Result<Self> {
-            contain()?;
-            if !has_children() {
-                return Ok(Self(Vec::new()));
-            }
-            let own = getpid();
-            let of_own = processes().into_iter().filter(|(_, parent)| *parent == own);
-            Ok(Self(of_own.map(|(process, _)| process).collect()))
-        }
-
-        /// Ends all descendants but these and theirs.
-        pub fn sweep_others(&self) {
-            sweep(&self.0);
-        }
-    }
-
-    /// Kills every descendant of this process, but not `spared` and theirs,
+    /// Kills every child of this process that is doomed, with its descendants,
     /// and returns whether they are gone.
-    pub fn sweep(spared: &[Pid]) -> bool {
+    pub fn sweep(is_doomed: &dyn Fn(Pid) -> bool) -> bool {
         let deadline = Instant::now() + SWEEP;
         loop {
-            let doomed = freeze(spared);
-            if doomed.is_empty() {
+            let roots: Vec<Pid> = children()
+                .into_iter()
+                .filter(|&child| is_doomed(child))
+                .collect();
+            if roots.is_empty() {
                 return true;
             }
-            for &process in &doomed {
+            for process in freeze(&roots) {
                 let _ = kill_process(process, Signal::KILL);
-            }
-            for &process in &doomed {
                 // Grandchildren are not ours to wait for until their parents
                 // are gone; the next round finds them.
                 let _ = waitpid(Some(process), WaitOptions::NOHANG);
@@ -99,14 +56,14 @@ mod linux {
         }
     }
 
-    /// Stops all descendants, and looks again until there are no new ones:
-    /// killing them one by one would let those that are left fork in the room
-    /// that the dead ones gave free.
-    fn freeze(spared: &[Pid]) -> HashSet<Pid> {
+    /// Stops the processes `roots` and all their descendants, and looks again
+    /// until there are no new ones: killing them one by one would let those
+    /// that are left fork in the room that the dead ones gave free.
+    fn freeze(roots: &[Pid]) -> HashSet<Pid> {
         let deadline = Instant::now() + SWEEP / 2;
         let mut frozen = HashSet::new();
         loop {
-            let found = descendants(spared);
+            let found = family(roots);
             let new = found.difference(&frozen).copied().collect::<Vec<_>>();
             if new.is_empty() || Instant::now() > deadline {
                 return found;
@@ -118,23 +75,55 @@ mod linux {
         }
     }
 
-    fn descendants(spared: &[Pid]) -> HashSet<Pid> {
+    /// The processes `roots` and all their descendants.
+    fn family(roots: &[Pid]) -> HashSet<Pid> {
         let all = processes();
-        let mut found = HashSet::new();
-        let mut parents = HashSet::from([getpid()]);
+        let mut found: HashSet<Pid> = roots.iter().copied().collect();
+        let mut parents = found.clone();
         while !parents.is_empty() {
             parents = all
                 .iter()
-                .filter(|(process, parent)| {
-                    parents.contains(parent)
-                        && !spared.contains(process)
-                        && !found.contains(process)
-                })
+                .filter(|(process, parent)| parents.contains(parent) && !found.contains(process))
                 .map(|(process, _)| *process)
                 .collect();
             found.extend(&parents);
         }
         found
+    }
+
+    /// The children of this process, dead ones that nobody has waited for
+    /// among them.
+    pub fn children() -> Vec<Pid> {
+        let own = getpid();
+        // Orphans fall to the main thread, and nothing is started on others.
+        let path = format!("/proc/self/task/{own}/children");
+        let listed = || {
+            let text = fs_err::read_to_string(&path).ok()?;
+            let numbers = text.split_whitespace().filter_map(|word| word.parse().ok());
+            Some(numbers.filter_map(Pid::from_raw).collect::<Vec<_>>())
+        };
+        // A child that ends while the list is read can hide another from it.
+        let mut seen = listed();
+        while let Some(children) = seen {
+            let again = listed();
+            if again.as_ref() == Some(&children) {
+                return children;
+            }
+            seen = again;
+        }
+        // A system without these lists.
+        let of_own = processes().into_iter().filter(|(_, parent)| *parent == own);
+        of_own.map(|(process, _)| process).collect()
+    }
+
+    /// The tag that a process got, or inherited, with its limits.
+    pub fn tag(process: Pid) -> Option<u64> {
+        let path = format!("/proc/{process}/limits");
+        let limits = fs_err::read_to_string(path).ok()?;
+        let line = limits
+            .lines()
+            .find_map(|line| line.strip_prefix(crate::limits::TAG_NAME))?;
+        line.split_whitespace().nth(1)?.parse().ok()
     }
 
     /// Every process with its parent.
@@ -171,6 +160,35 @@ mod linux {
     }
 }
 
+/// macOS and the others: there is nobody that orphans fall to, so those that
+/// made a session of their own escape.
+#[cfg(all(unix, not(target_os = "linux")))]
+mod elsewhere {
+    use std::io;
+
+    use rustix::process::Pid;
+
+    /// Does nothing.
+    pub fn contain() -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Finds nothing to end.
+    pub fn sweep(_is_doomed: &dyn Fn(Pid) -> bool) -> bool {
+        true
+    }
+
+    /// Processes carry no tags here.
+    pub fn tag(_process: Pid) -> Option<u64> {
+        None
+    }
+
+    /// Children that cannot be told.
+    pub fn children() -> Vec<Pid> {
+        Vec::new()
+    }
+}
+
 /// Windows: a job that ends all its processes when the last handle to it is
 /// closed, which the system does when this process ends.
 #[cfg(windows)]
@@ -183,19 +201,6 @@ mod windows {
         JobObjectExtendedLimitInformation, SetInformationJobObject,
     };
     use windows_sys::Win32::System::Threading::GetCurrentProcess;
-
-    /// Nothing to remember: the job of this process ends what is in it.
-    pub struct Bystanders;
-
-    impl Bystanders {
-        /// Lets the end of this process end all that it starts from now on.
-        pub fn contain() -> io::Result<Self> {
-            contain(None).map(|()| Self)
-        }
-
-        /// Nothing to do: the guard's own job ended with it.
-        pub fn sweep_others(&self) {}
-    }
 
     /// Puts this process, and so all that it starts, into a job of its own.
     /// `memory` bounds each process in it, in bytes.

@@ -67,10 +67,7 @@ pub enum Error {
     },
     /// The worker's report is not what a worker writes.
     #[error("The worker's report is invalid")]
-    Report {
-        /// What is wrong with it.
-        source: serde_json::Error,
-    },
+    Report,
 }
 
 impl Error {
@@ -85,7 +82,7 @@ impl Error {
             | Self::Lease { .. }
             | Self::System { .. }
             | Self::Startup { .. }
-            | Self::Report { .. } => 1,
+            | Self::Report => 1,
         }
     }
 
@@ -102,7 +99,7 @@ impl Error {
             Self::Request { .. }
             | Self::Input { .. }
             | Self::System { .. }
-            | Self::Report { .. } => None,
+            | Self::Report => None,
         }
     }
 

@@ -3,18 +3,25 @@
 //! in the supervisor, so what the code does to its own process is an outcome
 //! and not a crash. That isolates failures; it is no sandbox.
 //!
-//! A call is three processes: the supervisor ([`worker`], [`call`]) captures
-//! output and keeps the limits; a guard ([`guard`]) holds everything that the
-//! call starts and ends it; the interpreter runs the code.
+//! A call is three processes: the supervisor ([`call`]) captures output and
+//! keeps the limits; a guard ([`guard`]) holds everything that is started
+//! and ends it; a [`worker`] runs the code. One call is an interpreter of its
+//! own; a daemon ([`supervisor`]) forks workers from a warm one ([`nursery`]).
 
 pub mod call;
-pub mod capture;
 pub mod channel;
 pub mod contain;
 pub mod error;
 pub mod guard;
+pub mod household;
 pub mod interpreter;
 pub mod limits;
+#[cfg(unix)]
+pub mod nursery;
+pub mod once;
 pub mod outcome;
+pub mod pipe;
 pub mod request;
+pub mod session;
+pub mod supervisor;
 pub mod worker;

@@ -2,18 +2,24 @@
 
 use std::error::Error as _;
 use std::ffi::OsString;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
-use ktx_daemon::call::Ended;
+use ktx_daemon::call::{Ended, Sink};
 use ktx_daemon::error::Error;
+use ktx_daemon::guard::{self, Charge};
+use ktx_daemon::household::Household;
 use ktx_daemon::interpreter::Interpreter;
-use ktx_daemon::outcome::Outcome;
+use ktx_daemon::once;
 use ktx_daemon::request::Request;
-use ktx_daemon::worker::Worker;
+
+mod print;
+mod signals;
 
 /// Runs Python code in workers of the environment that it is installed in.
 #[derive(Parser)]
@@ -36,70 +42,78 @@ enum Verb {
         /// removed
         #[arg(long)]
         leased: bool,
+        /// Print output as it comes, each piece as `{"stdout": "…"}` or
+        /// `{"stderr": "…"}` on a line of its own, and at last
+        /// `{"outcome": {…}}`
+        #[arg(long)]
+        stream: bool,
     },
-    /// Run a worker and end all that it leaves behind
+    /// Run an interpreter and end all that it leaves behind
     #[command(hide = true)]
-    Guard {
-        /// Descriptor (on Windows: handle) of the report pipe
-        #[arg(long)]
-        report: usize,
-        /// Directory to remove if the supervisor is gone
-        #[arg(long)]
-        scratch: Option<PathBuf>,
-        /// The interpreter
-        python: PathBuf,
-    },
+    Guard(Charge),
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
-        Verb::Execute { leased } => match execute(leased) {
-            Ok(Ended::Outcome(outcome)) => print(&outcome),
-            Ok(Ended::Signal(signal)) => ExitCode::from(signal.saturating_add(128)),
-            Err(error) => {
+        Verb::Execute { leased, stream } => {
+            execute(leased, stream).unwrap_or_else(|error| {
                 print_error(&error);
                 ExitCode::from(error.exit_code())
-            }
-        },
-        Verb::Guard {
-            report,
-            scratch,
-            python,
-        } => ktx_daemon::guard::run(report, &python, scratch.as_deref()),
+            })
+        }
+        Verb::Guard(charge) => guard::run(&charge),
     }
 }
 
-fn execute(leased: bool) -> Result<Ended, Error> {
+/// The environment that this program is in.
+fn environment() -> Result<(std::path::PathBuf, Interpreter), Error> {
     let executable =
         std::env::current_exe().map_err(Error::system("find the path of ktx-daemon"))?;
     let invoked_as: Option<OsString> = std::env::args_os().next();
     let interpreter = Interpreter::beside(&executable, invoked_as.as_deref().map(Path::new))?;
+    Ok((executable, interpreter))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::system("start"))
+}
+
+fn execute(leased: bool, stream: bool) -> Result<ExitCode, Error> {
+    let (executable, interpreter) = environment()?;
     let request = Request::read(io::stdin().lock())?;
     // Before any Python starts: the interpreter finds whole packages or none.
     let _lease = interpreter.lease(leased)?;
-    Worker {
-        guard: &executable,
-        interpreter: &interpreter,
-    }
-    .run(&request)
-}
-
-fn print(outcome: &Outcome) -> ExitCode {
-    let mut output = io::BufWriter::new(io::stdout().lock());
-    let written = serde_json::to_writer(&mut output, outcome)
-        .map_err(io::Error::from)
-        .and_then(|()| output.write_all(b"\n"))
-        .and_then(|()| output.flush());
-    match written {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(source) => {
-            print_error(&Error::System {
-                action: "write the outcome to standard output",
-                source,
-            });
-            ExitCode::FAILURE
-        }
-    }
+    runtime()?.block_on(async {
+        let household =
+            Household::new(executable, interpreter).map_err(Error::system("contain workers"))?;
+        let cancellation = CancellationToken::new();
+        let signal = signals::watch(cancellation.clone())?;
+        let (sink, printing) = if stream {
+            let (sender, chunks) = mpsc::channel(16);
+            (Sink::Reader(sender), Some(tokio::spawn(print::chunks(chunks))))
+        } else {
+            (Sink::Outcome, None)
+        };
+        let ended = once::run(&household, &request, sink, cancellation).await?;
+        let printed = match printing {
+            Some(printing) => printing.await.unwrap_or_else(|error| Err(error.into())),
+            None => Ok(()),
+        };
+        let outcome = match ended {
+            Ended::Outcome(outcome) => outcome,
+            Ended::Cancelled => {
+                let number = signal.number();
+                return Ok(ExitCode::from(number.map_or(1, |number| number | 128)));
+            }
+        };
+        printed
+            .and_then(|()| print::outcome(&outcome, stream))
+            .map_err(Error::system("write the outcome to standard output"))?;
+        Ok(ExitCode::SUCCESS)
+    })
 }
 
 #[expect(clippy::print_stderr, reason = "the one place where errors are shown")]

@@ -1,183 +1,228 @@
-//! Starts a worker behind its guard, with the pipes to both.
+//! A Python process that takes requests: how it is reached, and how its end is
+//! brought about and learnt of.
 
-use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
-use std::path::Path;
-use std::process::Command;
-use std::sync::mpsc::{self, Sender};
-use std::thread;
-use std::time::Instant;
+use std::io;
+use std::time::Duration;
 
-use ktx_os::environment::Environment;
-use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::call::{Call, Ended, Event, MAX_OUTPUT, MAX_REPORT};
-use crate::capture::{Budget, Capture, Notice};
-use crate::channel;
-use crate::contain::Bystanders;
+use crate::channel::{Channel, FrameError};
 use crate::error::Error;
-use crate::guard::End;
-use crate::interpreter::Interpreter;
-use crate::request::Request;
+use crate::guard::{End, Notice, Role};
+use crate::household::{Connections, Duties, Guard, Household};
+use crate::pipe::OutputPipe;
 
-/// What runs calls.
-pub struct Worker<'a> {
-    /// This program, which is the guard too.
-    pub guard: &'a Path,
-    /// The interpreter to run the code in.
-    pub interpreter: &'a Interpreter,
+/// How long an interpreter may take until it takes requests.
+pub const STARTUP: Duration = Duration::from_secs(30);
+
+/// How long a guard may take to end everything; longer than its sweep.
+pub const END: Duration = Duration::from_secs(6);
+
+/// How long a report, which holds the value, may be, in bytes.
+pub const MAX_REPORT: u64 = 64 * 1024 * 1024;
+
+/// A Python process that takes requests. It ends, with all that it started,
+/// when this is dropped.
+#[derive(Debug)]
+pub struct Worker {
+    pub(crate) channel: Channel,
+    pub(crate) stdout: OutputPipe,
+    pub(crate) stderr: OutputPipe,
+    pub(crate) process: Process,
+    is_ready: bool,
 }
 
-impl Worker<'_> {
-    /// Runs `request` in a new process and returns when that and everything
-    /// it started are gone.
-    pub fn run(&self, request: &Request) -> Result<Ended, Error> {
-        let scratch = match request.cwd {
-            Some(_) => None,
-            None => Some(scratch()?),
-        };
-        let directory = scratch.as_ref().map(TempDir::path);
-        let (sender, events) = mpsc::channel();
-        watch_signals(&sender)?;
-        let bystanders = Bystanders::contain().map_err(Error::system("contain the worker"))?;
-        let mut call = self.start(request, directory, sender)?;
-        call.follow(&events, request.timeout());
-        call.finish(&events, &bystanders);
-        let ended = call.conclude(&self.interpreter.python, request);
-        if let Some(scratch) = scratch {
-            // What the code made unremovable stays in the temporary directory.
-            let _ = scratch.close();
+impl Worker {
+    /// A worker that has just been started.
+    pub fn new(
+        channel: Channel,
+        stdout: OutputPipe,
+        stderr: OutputPipe,
+        process: Process,
+    ) -> Self {
+        Self {
+            channel,
+            stdout,
+            stderr,
+            process,
+            is_ready: false,
         }
-        ended
     }
 
-    fn start(
-        &self,
-        request: &Request,
-        scratch: Option<&Path>,
-        sender: Sender<Event>,
-    ) -> Result<Call, Error> {
-        let pipe = || io::pipe().map_err(Error::system("make a pipe"));
-        let (input_reader, input) = pipe()?;
-        let (stdout, stdout_writer) = pipe()?;
-        let (stderr, stderr_writer) = pipe()?;
-        let (report, report_writer) = pipe()?;
+    /// Starts an interpreter that is a worker and nothing else.
+    pub fn start(household: &Household, duties: &Duties<'_>) -> io::Result<Self> {
+        debug_assert_eq!(duties.role, Role::Worker);
+        let (channel, end) = Channel::new()?;
+        let (stdout, output) = OutputPipe::new()?;
+        let (stderr, error) = OutputPipe::new()?;
+        let guard = household.start_guard(
+            duties,
+            Connections {
+                input: &end.input,
+                output,
+                error,
+                report: Some(&end.report),
+            },
+        )?;
+        let (process, keeper) = Process::new();
+        tokio::spawn(keep(guard, keeper));
+        Ok(Self::new(channel, stdout, stderr, process))
+    }
 
-        let mut command = Command::new(self.guard);
-        let number = channel::hand_down(&report_writer, &mut command)
-            .map_err(Error::system("hand the report pipe down"))?;
-        command.arg("guard").arg("--report").arg(number.to_string());
-        if let Some(scratch) = scratch {
-            command.arg("--scratch").arg(scratch);
+    /// Waits until it takes requests.
+    pub async fn ready(&mut self) -> Result<(), NotReady> {
+        if self.is_ready {
+            return Ok(());
         }
-        command
-            .arg(&self.interpreter.python)
-            .env_clear()
-            .envs(variables().iter())
-            .stdin(input_reader)
-            .stdout(stdout_writer)
-            .stderr(stderr_writer);
-        if let Some(directory) = request.cwd.as_deref().or(scratch) {
-            command.current_dir(directory);
+        let first = tokio::time::timeout(STARTUP, self.channel.receive(MAX_REPORT));
+        match first.await {
+            Ok(Ok(frame)) if frame.field(0) == b"ready" => {
+                self.is_ready = true;
+                Ok(())
+            }
+            Ok(Ok(_) | Err(FrameError::Malformed | FrameError::TooLong { .. })) => {
+                Err(NotReady::Foreign)
+            }
+            Ok(Err(FrameError::Closed)) => Err(NotReady::Ended),
+            Err(_) => Err(NotReady::Slow),
         }
-        // A terminal's Ctrl-C is for the supervisor, which ends the rest.
-        #[cfg(unix)]
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let guard = command.spawn().map_err(Error::system("start the guard"))?;
-        // They hold the writing ends, which would keep the pipes from closing.
-        drop(command);
-        drop(report_writer);
+    }
 
-        send(request.to_worker(number), input, sender.clone());
-        let budget = Budget::new(MAX_OUTPUT);
-        let capture = |stream: PipeReader, wrap: fn(Notice) -> Event| {
-            let sender = sender.clone();
-            let notify = move |notice| {
-                let _ = sender.send(wrap(notice));
-            };
-            Capture::start(stream, budget.clone(), notify)
-        };
-        let call = Call::new(
-            guard,
-            capture(stdout, Event::Stdout),
-            capture(stderr, Event::Stderr),
-        );
-        receive(report, sender);
-        Ok(call)
+    /// Whether it is there to take another request.
+    pub fn is_alive(&self) -> bool {
+        self.process.outcome().is_none()
     }
 }
 
-/// An empty directory of this call's own.
-fn scratch() -> Result<TempDir, Error> {
-    tempfile::Builder::new()
-        .prefix("ktx-")
-        .tempdir()
-        .map_err(Error::system("make a temporary working directory"))
+/// Why a worker takes no requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotReady {
+    /// It ended.
+    Ended,
+    /// It took longer than [`STARTUP`].
+    Slow,
+    /// What answers is no worker.
+    Foreign,
 }
 
-/// What the worker sees of the environment of this process.
-fn variables() -> Environment {
-    // Names and values that are not Unicode are not on the list either.
-    let variables = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    variables.collect::<Environment>().for_child()
+/// The process of a worker.
+#[derive(Debug)]
+pub struct Process {
+    ended: watch::Receiver<Option<End>>,
+    asked: CancellationToken,
+    _dropped: DropGuard,
 }
 
-#[cfg(unix)]
-fn watch_signals(sender: &Sender<Event>) -> Result<(), Error> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    use signal_hook::iterator::Signals;
+/// Whoever brings about the end of a process, and tells of it.
+#[derive(Debug)]
+pub struct Keeper {
+    ended: watch::Sender<Option<End>>,
+    /// Cancelled when the process has to end.
+    pub asked: CancellationToken,
+}
 
-    let mut signals =
-        Signals::new([SIGINT, SIGTERM]).map_err(Error::system("watch for signals"))?;
-    let sender = sender.clone();
-    thread::spawn(move || {
-        for signal in &mut signals {
-            let _ = sender.send(Event::Signal(u8::try_from(signal).unwrap_or_default()));
+impl Process {
+    /// A process, and its keeper's part.
+    pub fn new() -> (Self, Keeper) {
+        let (sender, ended) = watch::channel(None);
+        let asked = CancellationToken::new();
+        let process = Self {
+            ended,
+            asked: asked.clone(),
+            _dropped: asked.clone().drop_guard(),
+        };
+        let keeper = Keeper {
+            ended: sender,
+            asked,
+        };
+        (process, keeper)
+    }
+
+    /// Asks for its end, and that of all that it started.
+    pub fn end(&self) {
+        self.asked.cancel();
+    }
+
+    /// Waits until it and all that it started are gone. Can be dropped and
+    /// called again.
+    pub async fn ended(&mut self) -> End {
+        let gone = || End::Unguarded {
+            how: "ended".to_owned(),
+        };
+        match self.ended.wait_for(Option::is_some).await {
+            Ok(end) => end.clone().unwrap_or_else(gone),
+            Err(_) => gone(),
         }
-    });
-    Ok(())
+    }
+
+    /// How it ended, if it has.
+    pub fn outcome(&self) -> Option<End> {
+        self.ended.borrow().clone()
+    }
 }
 
-/// Windows ends this process at Ctrl-C, and with it the job of the worker.
-#[cfg(windows)]
-#[expect(clippy::unnecessary_wraps, reason = "the other platforms can fail")]
-fn watch_signals(_sender: &Sender<Event>) -> Result<(), Error> {
-    Ok(())
+impl Keeper {
+    /// Tells that the process and all that it started are gone.
+    pub fn tell(&self, end: End) {
+        self.ended.send_replace(Some(end));
+    }
 }
 
-/// Writes the request on a thread of its own: a worker that does not read it
-/// must not block the supervisor.
-fn send(request: Vec<u8>, mut input: PipeWriter, sender: Sender<Event>) {
-    thread::spawn(move || {
-        // A worker that is gone before it has read all is seen by its end.
-        let _ = input.write_all(&request);
-        let _ = sender.send(Event::Sent(input));
-    });
-}
-
-/// Reads what the worker and its guard report, on a thread of its own.
-fn receive(report: PipeReader, sender: Sender<Event>) {
-    thread::spawn(move || {
-        let mut report = BufReader::new(report);
-        loop {
-            let mut line = Vec::new();
-            let event = match report
-                .by_ref()
-                .take(MAX_REPORT)
-                .read_until(b'\n', &mut line)
-            {
-                Ok(0) | Err(_) => return,
-                Ok(_) if line.pop() != Some(b'\n') => Event::ReportTooLong,
-                Ok(_) if line == b"started" => Event::Started(Instant::now()),
-                Ok(_) if line.starts_with(b"{") => Event::Reported(line, Instant::now()),
-                Ok(_) => match std::str::from_utf8(&line).ok().and_then(End::parse) {
-                    Some(end) => Event::Ended(end),
-                    None => continue,
-                },
-            };
-            if sender.send(event).is_err() {
-                return;
+/// Keeps the process of a guard that has no other.
+async fn keep(mut guard: Guard, keeper: Keeper) {
+    let mut end = None;
+    let mut give_up = None;
+    loop {
+        let deadline = give_up.unwrap_or_else(Instant::now);
+        tokio::select! {
+            notice = guard.notice() => match notice {
+                Some(Notice::Ended(_, how)) => end = Some(how),
+                Some(Notice::NotStarted(reason)) => end = Some(End::NotStarted { reason }),
+                Some(_) => {}
+                None => break,
+            },
+            () = keeper.asked.cancelled(), if give_up.is_none() => {
+                guard.dismiss();
+                give_up = Some(Instant::now() + END);
+            }
+            () = sleep_until(deadline), if give_up.is_some() => {
+                // The code stopped its guard.
+                guard.kill();
+                break;
             }
         }
-    });
+    }
+    let how = guard.bury(end.is_none()).await;
+    keeper.tell(end.unwrap_or(End::Unguarded { how }));
+}
+
+/// The error for a worker that never took a request. `said` is what it wrote.
+pub async fn startup_error(worker: &mut Worker, why: NotReady, household: &Household) -> Error {
+    worker.process.end();
+    let end = worker.process.ended().await;
+    let mut said = Vec::new();
+    while worker.stderr.read_ready().await {
+        said.append(&mut worker.stderr.take());
+    }
+    let how = match (end, why) {
+        (End::NotStarted { reason }, _) => reason,
+        (_, NotReady::Slow) => format!("it took longer than {} s", STARTUP.as_secs()),
+        (_, NotReady::Foreign) => "it is no worker of this version".to_owned(),
+        (End::Exit(status), NotReady::Ended) => format!("it exited with status {status}"),
+        (End::Signal(signal), NotReady::Ended) => {
+            format!("it was ended by {}", crate::household::signal_name(signal))
+        }
+        (End::Unguarded { .. }, NotReady::Ended) => "its guard ended".to_owned(),
+    };
+    let said = String::from_utf8_lossy(&said);
+    let reason = match said.trim_end().lines().next_back() {
+        Some(last) => format!("{how}: {last}"),
+        None => how,
+    };
+    Error::Startup {
+        python: household.interpreter.python.clone(),
+        reason,
+    }
 }
