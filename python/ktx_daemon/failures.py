@@ -1,22 +1,16 @@
-"""What went wrong in a call, in words: imported only when something did.
+"""What went wrong in a call, in words.
 
-`traceback` costs as much to import as all the rest of a worker.
+`traceback` costs as much to import as all the rest of a worker: an interpreter
+that is started for one call imports this only when something did go wrong.
 """
 
 from __future__ import annotations
 
-import linecache
 import traceback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
-
-
-def show_source(text: str, filename: str) -> None:
-    """Let tracebacks quote the text that ran, whatever the file holds by now."""
-    lines = text.removeprefix("\ufeff").splitlines(keepends=True)
-    linecache.cache[filename] = (len(text), None, lines, filename)
 
 
 def render_syntax(error: BaseException) -> str:

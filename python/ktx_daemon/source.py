@@ -5,6 +5,7 @@ Only built-in modules are imported: this is on the path of every call.
 
 from __future__ import annotations
 
+import sys
 from _ast import Assign, Expr, Module, Name, PyCF_ONLY_AST, Store
 
 TYPE_CHECKING = False
@@ -17,6 +18,10 @@ LAST_VALUE = "ktx:last"
 # Without angle brackets: `linecache` then asks the module's loader for the
 # lines, so that `logging.exception` in the user's code shows them as well.
 DEFAULT_FILENAME = "ktx:code"
+
+# What a session keeps of its texts for tracebacks.
+MAX_TEXTS = 64
+MAX_TEXTS_SIZE = 8 * 1024 * 1024
 
 
 def prepare(text: str, filename: str) -> CodeType:
@@ -48,14 +53,57 @@ def _stored(expression: Expr) -> Assign:
     return Assign([target], expression.value, None, **at)
 
 
-class SourceLoader:
-    """Gives `linecache` and `inspect` the text that a call runs."""
+class Sources:
+    """The texts of the latest calls, for tracebacks and `inspect`."""
 
-    def __init__(self, text: str) -> None:
-        """Keep `text`."""
-        self._text = text
+    def __init__(self) -> None:
+        """Begin with no call."""
+        self._calls = 0
+        self._size = 0
+        self._texts: dict[str, str] = {}
 
-    def get_source(self, fullname: str) -> str:
-        """Return the text, whatever the module is called."""
+    def add(self, text: str, filename: str) -> str:
+        """Keep the text of the next call; return the file name to give it."""
+        self._calls += 1
+        if not filename:
+            number = f"-{self._calls}" if self._calls > 1 else ""
+            filename = f"{DEFAULT_FILENAME}{number}"
+        self._drop(filename)
+        self._texts[filename] = text
+        self._size += len(text)
+        while len(self._texts) > MAX_TEXTS or (
+            self._size > MAX_TEXTS_SIZE and len(self._texts) > 1
+        ):
+            self._drop(next(iter(self._texts)))
+        self._show(filename)
+        return filename
+
+    def show(self) -> None:
+        """Let `linecache` quote the texts that ran, whatever files hold by now."""
+        for filename in self._texts:
+            self._show(filename)
+
+    def get_source(self, fullname: str) -> str | None:
+        """Return the text of the only call, as the loader of `__main__`.
+
+        With more than one, only `linecache` knows which file name is whose.
+        """
         del fullname
-        return self._text
+        return next(iter(self._texts.values())) if self._calls == 1 else None
+
+    def _drop(self, filename: str) -> None:
+        text = self._texts.pop(filename, None)
+        if text is not None:
+            self._size -= len(text)
+            linecache = sys.modules.get("linecache")
+            if linecache:
+                linecache.cache.pop(filename, None)
+
+    def _show(self, filename: str) -> None:
+        linecache = sys.modules.get("linecache")
+        if linecache:
+            text = self._texts[filename].removeprefix("\ufeff")
+            # Lines end as Python ends them, and not where `splitlines` does.
+            text = text.replace("\r\n", "\n").replace("\r", "\n")
+            lines = [f"{line}\n" for line in text.split("\n")]
+            linecache.cache[filename] = (len(text), None, lines, filename)

@@ -1,27 +1,49 @@
 """A Python value as JSON text that every JSON reader accepts.
 
-===============================  ==============================================
-Python                           JSON
-===============================  ==============================================
-``None``, ``bool``               ``null``, ``true``, ``false``
-``int`` and its subclasses       number, exact, however long
-``float``                        number; NaN and infinities: unserializable
-``str`` and its subclasses       string, ASCII with escapes; a lone surrogate
-                                 stays the escape of that surrogate
-``list``, ``tuple``              array (a named tuple too)
-``dict`` and its subclasses      object, in order, if every key is a ``str``;
-                                 any other key: unserializable
-``numpy`` scalar                 as ``.item()``
-``numpy.ndarray``                as ``.tolist()``
-a container inside itself        unserializable
-more than 120 levels             unserializable: common readers stop at 128
-anything else                    unserializable: ``set``, ``bytes``,
-                                 ``datetime``, ``Decimal``, ``complex``,
-                                 dataclasses, generators, …
-===============================  ==============================================
+The other form of values, MessagePack, is written and read by `packed`. What
+both do, `-` being unserializable:
 
-Unserializable is an error that names the type and the place. Nothing becomes
-null, a string or an approximation on its own.
+============================  ==========================  =====================
+Python                        JSON                        MessagePack
+============================  ==========================  =====================
+``None``, ``bool``            ``null``, ``true``,         nil, true, false
+                              ``false``
+``int`` and its subclasses    number, exact, however      the smallest integer;
+                              long                        beyond 64 bits ext 0:
+                                                          two's complement, big-
+                                                          endian
+``float`` and its subclasses  number                      float 64
+NaN, infinities               -                           float 64
+``str`` and its subclasses    string, ASCII with escapes  str
+lone surrogate in it          its escape                  -
+``bytes``, ``bytearray``,     -                           bin
+``memoryview``
+``list``, ``tuple``, named    array                       array
+tuple
+``dict`` with keys that are   object, in order            map, in order
+all ``str``
+other ``dict``                -                           ext 2: array of key,
+                                                          value, key, value, …
+``set``, ``frozenset``        -                           ext 1: array
+``datetime``                  -                           ext -1, a timestamp; if
+                                                          naive, of local time
+``numpy`` scalar              as ``.item()``              as ``.item()``
+``numpy.ndarray``             as ``.tolist()``            as ``.tolist()``
+``numpy`` time                -                           datetime if ``.item()``
+                                                          is one
+masked ``numpy`` array        -                           -
+a container inside itself     -                           -
+more than 120 levels          - (readers stop at 128)     -
+anything else                 -                           -
+============================  ==========================  =====================
+
+Anything else is ``date``, ``timedelta``, ``Decimal``, ``complex``, dataclasses,
+generators and all other objects. Unserializable is an error that names the type
+and the place. Nothing becomes null, a string or an approximation on its own.
+
+Read backwards, from MessagePack: a timestamp is an aware ``datetime`` in UTC,
+bin is ``bytes``, array is ``list``; within sets and keys, where Python takes
+only what cannot change, ``tuple`` and ``frozenset``.
 """
 
 from __future__ import annotations
@@ -34,7 +56,7 @@ except ImportError:  # an interpreter without the accelerator
     from json.encoder import py_encode_basestring_ascii as quoted
 
 MAX_DEPTH = 120
-_TOO_DEEP = f"is nested more than {MAX_DEPTH} levels deep"
+TOO_DEEP = f"is nested more than {MAX_DEPTH} levels deep"
 _CONSTANTS = {None: "null", True: "true", False: "false"}
 
 
@@ -58,7 +80,7 @@ def encode(value: object) -> str:
         return _encode(value, set(), 1)
     except RecursionError:
         # The code may have lowered the interpreter's own limit.
-        raise UnserializableError(_TOO_DEEP) from None
+        raise UnserializableError(TOO_DEEP) from None
     finally:
         if limit is not None:
             sys.set_int_max_str_digits(limit)
@@ -79,10 +101,10 @@ def _encode(value: object, parents: set[int], depth: int) -> str:
         return scalar
     if isinstance(value, (list, tuple, dict)):
         if id(value) in parents:
-            reason = f"is a {_type_name(value)} that contains itself"
+            reason = f"is a {type_name(value)} that contains itself"
             raise UnserializableError(reason)
         if depth > MAX_DEPTH:
-            raise UnserializableError(_TOO_DEEP)
+            raise UnserializableError(TOO_DEEP)
         parents.add(id(value))
         text = (
             _object(value, parents, depth)
@@ -91,10 +113,10 @@ def _encode(value: object, parents: set[int], depth: int) -> str:
         )
         parents.discard(id(value))
         return text
-    plain = _from_numpy(value)
+    plain = from_numpy(value)
     if plain is not None:
         return _encode(plain[0], parents, depth)
-    reason = f"is of type {_type_name(value)}, which has no JSON form"
+    reason = f"is of type {type_name(value)}, which has no JSON form"
     raise UnserializableError(reason)
 
 
@@ -134,7 +156,7 @@ def _object(value: dict[object, object], parents: set[int], depth: int) -> str:
     members = []
     for key, item in value.items():
         if not isinstance(key, str):
-            reason = f"has a key of type {_type_name(key)}, and a key in JSON is a string"
+            reason = f"has a key of type {type_name(key)}, and a key in JSON is a string"
             raise UnserializableError(reason)
         try:
             members.append(f"{quoted(key)}:{_encode(item, parents, depth + 1)}")
@@ -144,8 +166,9 @@ def _object(value: dict[object, object], parents: set[int], depth: int) -> str:
     return f"{{{','.join(members)}}}"
 
 
-def _from_numpy(value: object) -> tuple[object] | None:
-    # A value of numpy can only exist where numpy has been imported already.
+def from_numpy(value: object) -> tuple[object] | None:
+    """Return what a value of numpy holds, in a tuple; `None` for any other."""
+    # One can only exist where numpy has been imported already.
     numpy = sys.modules.get("numpy")
     if numpy is None:
         return None
@@ -156,13 +179,35 @@ def _from_numpy(value: object) -> tuple[object] | None:
             plain = value.tolist()
         else:
             return None
+        if _loses_items(value):
+            return None
     except AttributeError:  # a module of the user's that is called numpy
         return None
     # Some scalars (`longdouble`, `void`) are their own item.
     return None if type(plain) is type(value) else (plain,)
 
 
-def _type_name(value: object) -> str:
+def _loses_items(value: object) -> bool:
+    """Return whether numpy turns items into other things than they are."""
+    masks = sys.modules.get("numpy.ma")
+    if masks is not None and isinstance(value, masks.MaskedArray):
+        return True  # masked items become None
+    if not _has_times(value.dtype):
+        return False
+    # Times become numbers, or None, if `datetime` cannot hold them.
+    datetime = sys.modules["datetime"].datetime
+    items = value.ravel().tolist()
+    return value.dtype.kind != "M" or not all(isinstance(item, datetime) for item in items)
+
+
+def _has_times(dtype: object) -> bool:
+    if dtype.fields is None:
+        return dtype.base.kind in "mM"
+    return any(_has_times(field[0]) for field in dtype.fields.values())
+
+
+def type_name(value: object) -> str:
+    """Return the name of a value's type as its user would write it."""
     kind = type(value)
     module = kind.__module__
     return (

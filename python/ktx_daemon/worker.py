@@ -1,10 +1,10 @@
-"""One call: take the request, run the code as `__main__`, report.
+"""A worker: takes requests, runs their code as `__main__`, reports.
 
-The supervisor starts an interpreter for each call and talks to it through two
-pipes. Standard input carries the request, a sequence of fields each written as
-its length in bytes, a line feed, and the bytes. The report goes to a descriptor
-that the first field names; the code's own output never meets it. The report is
-the line `started` before the code runs, and one JSON line when it is done.
+A worker serves one call that ends with the interpreter, as a script does, or
+the calls of a session, one after the other, in one `__main__`. It talks to its
+supervisor in frames over descriptors of its own; the code's output never meets
+them. It is forked from a warm parent (`nursery`), or an interpreter runs
+`main`.
 
 Imports are kept to built-in modules and those that every interpreter has loaded
 at start-up: this is on the path of every call.
@@ -16,7 +16,8 @@ import atexit
 import os
 import sys
 
-from ktx_daemon.source import DEFAULT_FILENAME, LAST_VALUE, SourceLoader, prepare
+from ktx_daemon.frames import MAX_FIELD, Channel
+from ktx_daemon.source import LAST_VALUE, Sources, prepare
 from ktx_daemon.values import UnserializableError, encode, quoted
 
 TYPE_CHECKING = False
@@ -24,180 +25,283 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
+class UnreadableError(Exception):
+    """What the call works on is in a form that Python does not read."""
+
+
 class Request:
     """What to run, as the supervisor wrote it."""
 
     def __init__(self, fields: list[bytes]) -> None:
         """Take the fields in the order in which they are sent."""
-        channel, result, filename, upstream, code, *args = fields
-        self.channel = int(channel)
-        self.wants_repr = result == b"repr"
+        mode, form, filename, cwd, upstream_form, upstream, code, args, env = fields
+        self.is_session = mode == b"session"
+        self.form = form
         self.filename = filename.decode()
+        self.cwd = cwd.decode()
+        self.upstream_form = upstream_form
         self.upstream = upstream
         self.code = code.decode()
-        self.args = [arg.decode() for arg in args]
+        self.args = args.decode().split("\0")[:-1]
+        self.env = env.decode().split("\0")[:-1]
 
 
 class Report:
     """The value or the failure of a call, on its way to the supervisor."""
 
-    def __init__(self, channel: int) -> None:
-        """Take over the descriptor `channel`."""
+    def __init__(self, channel: Channel) -> None:
+        """Report to `channel`, from this process and no child of it."""
         self._channel = channel
         self._owner = os.getpid()
-        self._line = ""
+        self._fields: tuple[bytes, ...] = ()
 
-    def start(self) -> None:
-        """Say that the code begins to run."""
-        # Exit handlers run in reverse, after all threads: this one, registered
-        # before any of the code's, reports when those are done.
-        atexit.register(self._send)
-        self._write("started\n")
+    def value(self, data: bytes) -> None:
+        """Keep the call's value."""
+        if len(data) > MAX_FIELD:
+            self.failure("unserializable", f"value takes {len(data)} bytes, more than {MAX_FIELD}")
+        else:
+            self._fields = (b"value", data)
 
-    def value(self, text: str) -> None:
-        """Keep the call's value, as JSON text."""
-        self._line = f'{{"value":{text},"error":null}}\n'
-
-    def failure(self, kind: str, message: str, traceback: str | None = None) -> None:
+    def failure(self, kind: str, message: str, traceback: str = "", status: str = "") -> None:
         """Keep the call's failure."""
-        shown = "null" if traceback is None else _quoted(traceback)
-        self._line = (
-            f'{{"value":null,"error":{{"kind":"{kind}",'
-            f'"message":{_quoted(message)},"traceback":{shown}}}}}\n'
-        )
+        self._fields = (kind.encode(), _text(message), _text(traceback), status.encode())
 
     def in_child(self) -> bool:
         """Return whether the code forked and this is the child."""
         return os.getpid() != self._owner
 
-    def _send(self) -> None:
-        if not self.in_child():
-            self._write(self._line)
+    def send(self) -> bool:
+        """Report what was kept, after all output; return whether anybody reads it."""
+        if self.in_child():
+            return False
+        _flush()
+        return self._channel.send(self._fields)
 
-    def _write(self, text: str) -> None:
-        data = memoryview(text.encode())
+
+class Calls:
+    """One `__main__` and the calls that run in it."""
+
+    def __init__(self, report: Report, *, is_session: bool) -> None:
+        """Replace `__main__` by an empty module."""
+        self._report = report
+        self._is_session = is_session
+        self._sources = Sources()
+        main_module = type(sys)("__main__")
+        self._namespace: dict[str, object] = main_module.__dict__
+        self._namespace["__builtins__"] = sys.modules["builtins"]
+        self._namespace["__loader__"] = self._sources
+        sys.modules["__main__"] = main_module
+
+    def run(self, request: Request) -> int:
+        """Run the code and leave what came of it in the report; return a status."""
         try:
-            while data:
-                data = data[os.write(self._channel, data) :]
-        except OSError:
-            # The code closed descriptors that are not its own. The supervisor
-            # sees a worker that ended without a report.
-            return
+            return self._run(request)
+        except BaseException as error:  # noqa: BLE001 out of memory, or a signal handler's
+            self._report.failure(_kind(error), type(error).__name__)
+            return 1
+
+    def _run(self, request: Request) -> int:
+        filename = self._sources.add(request.code, request.filename)
+        try:
+            self._enter(request)
+        except UnreadableError as error:
+            self._report.failure("exception", str(error))
+            return 1
+        except Exception as error:  # noqa: BLE001 a directory that is gone, a variable with no name
+            self._report.failure(_kind(error), f"{type(error).__name__}: {error}")
+            return 1
+        try:
+            code = prepare(request.code, filename)
+        except BaseException as error:  # noqa: BLE001 compile raises more than SyntaxError
+            return self._syntax(error)
+        try:
+            exec(code, self._namespace)  # noqa: S102 it is what this program is for
+        except SystemExit as leaving:
+            return self._left(leaving, request.form)
+        except BaseException as error:  # noqa: BLE001 every exception is reported
+            return self._raised(error)
+        return self._value(request.form)
+
+    def _enter(self, request: Request) -> None:
+        """Make everything look as the request wants it."""
+        namespace = self._namespace
+        for name in ("_result", "upstream", "__file__"):
+            namespace.pop(name, None)
+        if request.filename and not request.filename.startswith("<"):
+            namespace["__file__"] = request.filename
+        sys.argv = [request.filename or "-c", *request.args]
+        if request.cwd:
+            os.chdir(request.cwd)
+        for variable in request.env:
+            name, _, value = variable.partition("=")
+            os.environ[name] = value
+            if name == "TZ" and sys.platform != "win32":
+                import time  # noqa: PLC0415 few calls have a use for it
+
+                time.tzset()
+        if request.upstream_form:
+            namespace["upstream"] = _read_upstream(request)
+
+    def _value(self, form: bytes) -> int:
+        last = self._namespace.pop(LAST_VALUE, None)
+        if self._report.in_child():
+            return 0
+        value = self._namespace.get("_result", last)
+        try:
+            self._report.value(_encode(value, form))
+        except UnserializableError as error:
+            self._report.failure("unserializable", str(error))
+            return 1
+        except BaseException as error:  # noqa: BLE001 `repr` and iteration run the code's methods
+            return self._raised(error)
+        return 0
+
+    def _left(self, leaving: SystemExit, form: bytes) -> int:
+        self._namespace.pop(LAST_VALUE, None)
+        status = _status(leaving.code)
+        if status == 0:
+            return self._value(form)
+        self._report.failure("exit", f"Python exited with status {status}", status=str(status))
+        return status
+
+    def _syntax(self, error: BaseException) -> int:
+        from ktx_daemon import failures  # noqa: PLC0415 costs more than the rest of a worker
+
+        self._sources.show()
+        summary = failures.summarize(error)
+        self._report.failure("syntax", summary, failures.render_syntax(error))
+        return 1
+
+    def _raised(self, error: BaseException) -> int:
+        self._namespace.pop(LAST_VALUE, None)
+        frames = _frames_of_code(error.__traceback__)
+        try:
+            message, shown = self._describe(error, frames)
+        except MemoryError:
+            self._free(frames)
+            message, shown = self._describe(error, frames)
+        if self._report.in_child():
+            sys.stderr.write(shown)
+        else:
+            self._report.failure(_kind(error), message, shown)
+        return 1
+
+    def _free(self, frames: TracebackType | None) -> None:
+        """Let go of what the code's variables hold: it filled the memory."""
+        while frames:
+            frames.tb_frame.clear()
+            frames = frames.tb_next
+        if not self._is_session:
+            self._namespace.clear()
+
+    def _describe(self, error: BaseException, frames: TracebackType | None) -> tuple[str, str]:
+        try:
+            from ktx_daemon import failures  # noqa: PLC0415 costs more than the rest of a worker
+
+            self._sources.show()
+            return failures.summarize(error), failures.render(error, frames)
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001 the code may have broken what rendering needs
+            name = type(error).__name__
+            return name, f"{name}\n"
 
 
 def main() -> None:
-    """Run the call that standard input describes."""
-    request = Request(_read_fields())
-    _detach_input()
-    report = Report(_own_channel(request.channel))
-    status = run(request, report)
-    if report.in_child() and status:
+    """Be the worker whose requests come on standard input."""
+    status = serve(Channel(_own_input(), _own_report(int(sys.argv[-1]))))
+    if status:
         sys.exit(status)
 
 
-def run(request: Request, report: Report) -> int:
-    """Run the code and leave what came of it in `report`; return a status."""
-    text, filename = request.code, request.filename or DEFAULT_FILENAME
-    namespace = _enter_main(request, text)
-    report.start()
-    if request.upstream:
-        from json import loads  # noqa: PLC0415 most calls have no use for it
-
-        try:
-            namespace["upstream"] = loads(request.upstream)
-        except (ValueError, RecursionError) as error:
-            # What JSON allows and Python does not: very long integers and very
-            # deep nesting.
-            report.failure("exception", f"upstream cannot be read: {error}")
-            return 1
-    try:
-        code = prepare(text, filename)
-    except BaseException as error:  # noqa: BLE001 compile raises more than SyntaxError
-        _syntax(report, error, text, filename)
-        return 1
-    try:
-        exec(code, namespace)  # noqa: S102 it is what this program is for
-    except SystemExit as leaving:
-        return _left(report, leaving, namespace, wants_repr=request.wants_repr)
-    except BaseException as error:  # noqa: BLE001 every exception is reported
-        return _raised(report, error, text, filename, namespace)
-    return _value(report, namespace, text, filename, wants_repr=request.wants_repr)
-
-
-def _read_fields() -> list[bytes]:
-    with open(0, "rb", closefd=False) as stream:
-        count = int(stream.readline())
-        return [stream.read(int(stream.readline())) for _ in range(count)]
-
-
-def _detach_input() -> None:
-    # The code may read standard input: it finds nothing there.
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-
-
-def _own_channel(channel: int) -> int:
-    """Keep programs that the code starts from inheriting the channel."""
-    if sys.platform == "win32":
-        import msvcrt  # noqa: PLC0415 it exists there only
-
-        os.set_handle_inheritable(channel, False)  # noqa: FBT003 it takes no keyword
-        return msvcrt.open_osfhandle(channel, os.O_WRONLY | os.O_BINARY)
-    os.set_inheritable(channel, False)  # noqa: FBT003 it takes no keyword
-    return channel
-
-
-def _enter_main(request: Request, text: str) -> dict[str, object]:
-    main_module = type(sys)("__main__")
-    namespace = main_module.__dict__
-    namespace["__builtins__"] = sys.modules["builtins"]
-    namespace["__loader__"] = SourceLoader(text)
-    if request.filename and not request.filename.startswith("<"):
-        namespace["__file__"] = request.filename
-    sys.modules["__main__"] = main_module
-    sys.argv = [request.filename or "-c", *request.args]
-    return namespace
-
-
-def _value(
-    report: Report,
-    namespace: dict[str, object],
-    text: str,
-    filename: str,
-    *,
-    wants_repr: bool,
-) -> int:
-    if report.in_child():
+def serve(channel: Channel) -> int:
+    """Serve requests until they or the code end the worker; return its status."""
+    channel.send((b"ready",))
+    fields = channel.receive()
+    if fields is None:
         return 0
-    last = namespace.pop(LAST_VALUE, None)
-    value = namespace.get("_result", last)
-    try:
-        if wants_repr:
-            report.value("null" if value is None else quoted(repr(value)))
-        else:
-            report.value(encode(value))
-    except UnserializableError as error:
-        report.failure("unserializable", str(error))
-        return 1
-    except BaseException as error:  # noqa: BLE001 `repr` and iteration run the code's methods
-        return _raised(report, error, text, filename, namespace)
+    report = Report(channel)
+    request = Request(fields)
+    calls = Calls(report, is_session=request.is_session)
+    if not request.is_session:
+        # Exit handlers run in reverse, after all threads: this one, registered
+        # before any of the code's, reports when those are done.
+        atexit.register(report.send)
+        return calls.run(request)
+    # Only it can tell the texts of many calls apart.
+    import linecache  # noqa: F401, PLC0415 a single call has no use for it
+
+    while fields:
+        status = calls.run(Request(fields))
+        if report.in_child():
+            return status
+        if not report.send():
+            return 0
+        fields = _next(channel)
     return 0
 
 
-def _left(
-    report: Report,
-    leaving: SystemExit,
-    namespace: dict[str, object],
-    *,
-    wants_repr: bool,
-) -> int:
-    status = _status(leaving.code)
-    if status == 0:
-        namespace.pop(LAST_VALUE, None)
-        return _value(report, namespace, "", DEFAULT_FILENAME, wants_repr=wants_repr)
-    report.failure("exit", f"Python exited with status {status}")
-    return status
+def _next(channel: Channel) -> list[bytes] | None:
+    while True:
+        try:
+            return channel.receive()
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001, PERF203 a signal handler's
+            _complain(error)
+
+
+def _complain(error: BaseException) -> None:
+    try:
+        from ktx_daemon import failures  # noqa: PLC0415 costs more than the rest of a worker
+
+        sys.stderr.write(failures.render(error, _frames_of_code(error.__traceback__)))
+    except Exception:  # noqa: BLE001, S110 the code may have broken what rendering needs
+        pass
+
+
+def _own_input() -> int:
+    """Move the requests away from the descriptor that the code may read."""
+    requests = os.dup(0)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    return requests
+
+
+def _own_report(report: int) -> int:
+    """Keep programs that the code starts from inheriting the reports."""
+    if sys.platform == "win32":
+        import msvcrt  # noqa: PLC0415 it exists there only
+
+        os.set_handle_inheritable(report, False)  # noqa: FBT003 it takes no keyword
+        return msvcrt.open_osfhandle(report, os.O_WRONLY | os.O_BINARY)
+    os.set_inheritable(report, False)  # noqa: FBT003 it takes no keyword
+    return report
+
+
+def _read_upstream(request: Request) -> object:
+    # What JSON allows and Python does not: very long integers and very deep
+    # nesting.
+    try:
+        if request.upstream_form == b"msgpack":
+            from ktx_daemon.packed import unpack  # noqa: PLC0415 see above
+
+            return unpack(request.upstream)
+        from json import loads  # noqa: PLC0415 most calls have no use for it
+
+        return loads(request.upstream)
+    except (ValueError, RecursionError) as error:
+        reason = f"upstream cannot be read: {error}"
+        raise UnreadableError(reason) from None
+
+
+def _encode(value: object, form: bytes) -> bytes:
+    if form == b"msgpack":
+        from ktx_daemon.packed import pack  # noqa: PLC0415 it imports `msgpack`
+
+        return pack(value)
+    if form == b"repr":
+        return b"null" if value is None else quoted(repr(value)).encode()
+    return encode(value).encode()
 
 
 def _status(code: object) -> int:
@@ -212,32 +316,8 @@ def _status(code: object) -> int:
     return 1
 
 
-def _syntax(report: Report, error: BaseException, text: str, filename: str) -> None:
-    from ktx_daemon import failures  # noqa: PLC0415 costs more than the rest of a worker
-
-    failures.show_source(text, filename)
-    report.failure("syntax", failures.summarize(error), failures.render_syntax(error))
-
-
-def _raised(
-    report: Report,
-    error: BaseException,
-    text: str,
-    filename: str,
-    namespace: dict[str, object],
-) -> int:
-    kind = "memory" if isinstance(error, MemoryError) else "exception"
-    frames = _frames_of_code(error.__traceback__)
-    try:
-        message, shown = _describe(error, frames, text, filename)
-    except MemoryError:
-        _free(frames, namespace)
-        message, shown = _describe(error, frames, text, filename)
-    if report.in_child():
-        sys.stderr.write(shown)
-    else:
-        report.failure(kind, message, shown)
-    return 1
+def _kind(error: BaseException) -> str:
+    return "memory" if isinstance(error, MemoryError) else "exception"
 
 
 def _frames_of_code(frames: TracebackType | None) -> TracebackType | None:
@@ -247,32 +327,14 @@ def _frames_of_code(frames: TracebackType | None) -> TracebackType | None:
     return frames
 
 
-def _free(frames: TracebackType | None, namespace: dict[str, object]) -> None:
-    """Let go of what the code's variables hold: it filled the memory."""
-    while frames:
-        frames.tb_frame.clear()
-        frames = frames.tb_next
-    namespace.clear()
+def _flush() -> None:
+    for name in ("stdout", "stderr"):
+        try:
+            getattr(sys, name).flush()
+        except Exception:  # noqa: BLE001, S112 the code may have closed or replaced it
+            continue
 
 
-def _describe(
-    error: BaseException,
-    frames: TracebackType | None,
-    text: str,
-    filename: str,
-) -> tuple[str, str]:
-    try:
-        from ktx_daemon import failures  # noqa: PLC0415 costs more than the rest of a worker
-
-        failures.show_source(text, filename)
-        return failures.summarize(error), failures.render(error, frames)
-    except MemoryError:
-        raise
-    except Exception:  # noqa: BLE001 the code may have broken what rendering needs
-        name = type(error).__name__
-        return name, f"{name}\n"
-
-
-def _quoted(text: str) -> str:
+def _text(text: str) -> bytes:
     # The supervisor reads these as text, which lone surrogates are not.
-    return quoted(text.encode(errors="backslashreplace").decode())
+    return text.encode(errors="backslashreplace")
