@@ -11,4 +11,5 @@ pub mod environment;
 pub mod files;
 pub mod json;
 pub mod lock;
+pub mod process;
 pub mod variables;

@@ -41,7 +41,9 @@ pub enum EndpointError {
         endpoint: String,
     },
     /// It is none of the forms.
-    #[error("`{endpoint}` is not an endpoint, expected one like `unix:/path/to/socket` or `127.0.0.1:4711`")]
+    #[error(
+        "`{endpoint}` is not an endpoint, expected one like `unix:/path/to/socket` or `127.0.0.1:4711`"
+    )]
     Form {
         /// What was given.
         endpoint: String,
@@ -79,14 +81,20 @@ impl FromStr for Endpoint {
         let Some(path) = text.strip_prefix(UNIX) else {
             return match text.parse() {
                 Ok(address) => Ok(Self::Tcp(address)),
-                Err(_) => Err(EndpointError::Form { endpoint: endpoint() }),
+                Err(_) => Err(EndpointError::Form {
+                    endpoint: endpoint(),
+                }),
             };
         };
         if path.contains('\0') {
-            return Err(EndpointError::Nul { endpoint: endpoint() });
+            return Err(EndpointError::Nul {
+                endpoint: endpoint(),
+            });
         }
         if !path.starts_with('/') {
-            return Err(EndpointError::Relative { endpoint: endpoint() });
+            return Err(EndpointError::Relative {
+                endpoint: endpoint(),
+            });
         }
         Ok(Self::Unix(path.into()))
     }
@@ -131,7 +139,16 @@ mod tests {
 
     #[test]
     fn refuses_what_is_none() {
-        for text in ["", "unix:", "unix:relative", "unix:/a\0b", "/run/a.sock", "localhost:80", "127.0.0.1", "http://127.0.0.1:80"] {
+        for text in [
+            "",
+            "unix:",
+            "unix:relative",
+            "unix:/a\0b",
+            "/run/a.sock",
+            "localhost:80",
+            "127.0.0.1",
+            "http://127.0.0.1:80",
+        ] {
             assert!(text.parse::<Endpoint>().is_err(), "{text}");
         }
     }
