@@ -187,7 +187,8 @@ fn poll(identity: &Identity, timeout: Duration) -> io::Result<bool> {
     Ok(true)
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::io::{BufRead, BufReader};
     use std::os::unix::process::CommandExt;
