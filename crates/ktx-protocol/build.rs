@@ -19,8 +19,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(FILES, [PROTO_DIR])?;
     let directory = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     // Reflection serves them.
-    std::fs::write(directory.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    std::fs::write(
+        directory.join("descriptors.bin"),
+        descriptors.encode_to_vec(),
+    )?;
     tonic_prost_build::configure()
+        // Clients bring a channel of their own.
+        .build_transport(false)
         .out_dir(Path::new(&directory))
         .compile_fds(descriptors)?;
     Ok(())

@@ -65,6 +65,28 @@ pub enum Error {
         /// How it ended, with what it wrote.
         reason: String,
     },
+    /// Nothing can be listened on there.
+    #[error("Cannot listen at `{endpoint}`")]
+    Listen {
+        /// Where.
+        endpoint: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Others could reach the daemon, and see or forge what is said.
+    #[error("`{endpoint}` can be reached from other machines")]
+    Exposed {
+        /// Where it was to listen.
+        endpoint: String,
+    },
+    /// A file that an option names cannot be used.
+    #[error("Cannot use `{}`: {reason}", path.display())]
+    Setting {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The worker's report is not what a worker writes.
     #[error("The worker's report is invalid")]
     Report,
@@ -76,12 +98,13 @@ impl Error {
     /// otherwise 1.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Request { .. } => 2,
+            Self::Request { .. } | Self::Exposed { .. } | Self::Setting { .. } => 2,
             Self::NoInterpreter { .. } | Self::BeingRemoved { .. } | Self::Removed { .. } => 3,
             Self::Input { .. }
             | Self::Lease { .. }
             | Self::System { .. }
             | Self::Startup { .. }
+            | Self::Listen { .. }
             | Self::Report => 1,
         }
     }
@@ -96,9 +119,15 @@ impl Error {
             Self::Lease { .. } => {
                 Some("Set KTX_RUNTIME_ROOT to a directory on a file system that has locks")
             }
+            Self::Exposed { .. } => Some(
+                "Listen at 127.0.0.1, or give --tls-cert, --tls-key and --token-file: \
+                 ktx-daemon serve --help",
+            ),
             Self::Request { .. }
             | Self::Input { .. }
             | Self::System { .. }
+            | Self::Listen { .. }
+            | Self::Setting { .. }
             | Self::Report => None,
         }
     }

@@ -16,12 +16,17 @@ pub mod guard;
 pub mod household;
 pub mod interpreter;
 pub mod limits;
+pub mod listen;
+pub mod log;
 #[cfg(unix)]
 pub mod nursery;
 pub mod once;
 pub mod outcome;
 pub mod pipe;
 pub mod request;
+pub mod serve;
+pub mod service;
 pub mod session;
+pub mod signals;
 pub mod supervisor;
 pub mod worker;

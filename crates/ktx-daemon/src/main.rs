@@ -17,9 +17,9 @@ use ktx_daemon::household::Household;
 use ktx_daemon::interpreter::Interpreter;
 use ktx_daemon::once;
 use ktx_daemon::request::Request;
+use ktx_daemon::{serve, signals};
 
 mod print;
-mod signals;
 
 /// Runs Python code in workers of the environment that it is installed in.
 #[derive(Parser)]
@@ -48,21 +48,25 @@ enum Verb {
         #[arg(long)]
         stream: bool,
     },
+    /// Serve callers over gRPC until nobody has needed it for long
+    #[command(after_help = "Example:\n  ktx-daemon serve --listen 127.0.0.1:0")]
+    Serve(serve::Options),
     /// Run an interpreter and end all that it leaves behind
     #[command(hide = true)]
     Guard(Charge),
 }
 
 fn main() -> ExitCode {
-    match Arguments::parse().command {
-        Verb::Execute { leased, stream } => {
-            execute(leased, stream).unwrap_or_else(|error| {
-                print_error(&error);
-                ExitCode::from(error.exit_code())
-            })
-        }
-        Verb::Guard(charge) => guard::run(&charge),
-    }
+    let done = match Arguments::parse().command {
+        Verb::Execute { leased, stream } => execute(leased, stream),
+        Verb::Serve(options) => environment()
+            .and_then(|(executable, interpreter)| serve::run(&options, executable, interpreter)),
+        Verb::Guard(charge) => return guard::run(&charge),
+    };
+    done.unwrap_or_else(|error| {
+        print_error(&error);
+        ExitCode::from(error.exit_code())
+    })
 }
 
 /// The environment that this program is in.
@@ -90,7 +94,7 @@ fn execute(leased: bool, stream: bool) -> Result<ExitCode, Error> {
         let household =
             Household::new(executable, interpreter).map_err(Error::system("contain workers"))?;
         let cancellation = CancellationToken::new();
-        let signal = signals::watch(cancellation.clone())?;
+        let signal = signals::watch(&cancellation)?;
         let (sink, printing) = if stream {
             let (sender, chunks) = mpsc::channel(16);
             (Sink::Reader(sender), Some(tokio::spawn(print::chunks(chunks))))

@@ -3,22 +3,24 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use ktx_daemon::error::Error;
 use tokio_util::sync::CancellationToken;
 
+use crate::error::Error;
+
 /// The signal that came, if one did.
-#[derive(Clone, Default)]
-pub(crate) struct Signal(Arc<AtomicU8>);
+#[derive(Clone, Debug, Default)]
+pub struct Signal(Arc<AtomicU8>);
 
 impl Signal {
-    pub(crate) fn number(&self) -> Option<u8> {
+    /// Its number.
+    pub fn number(&self) -> Option<u8> {
         Some(self.0.load(Ordering::Relaxed)).filter(|&number| number > 0)
     }
 }
 
 /// Cancels `cancellation` at the first signal.
 #[cfg(unix)]
-pub(crate) fn watch(cancellation: CancellationToken) -> Result<Signal, Error> {
+pub fn watch(cancellation: &CancellationToken) -> Result<Signal, Error> {
     use tokio::signal::unix::{SignalKind, signal};
 
     const NUMBERS: [(SignalKind, u8); 2] =
@@ -41,7 +43,7 @@ pub(crate) fn watch(cancellation: CancellationToken) -> Result<Signal, Error> {
 
 /// Cancels `cancellation` at Ctrl-C.
 #[cfg(windows)]
-pub(crate) fn watch(cancellation: CancellationToken) -> Result<Signal, Error> {
+pub fn watch(cancellation: &CancellationToken) -> Result<Signal, Error> {
     let mut events = tokio::signal::windows::ctrl_c().map_err(Error::system("watch for Ctrl-C"))?;
     let first = Signal::default();
     let noted = first.clone();
