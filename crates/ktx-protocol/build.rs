@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(FILES, [PROTO_DIR])?;
     let directory = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     // Reflection serves them.
-    std::fs::write(
+    fs_err::write(
         directory.join("descriptors.bin"),
         descriptors.encode_to_vec(),
     )?;

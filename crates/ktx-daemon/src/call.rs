@@ -307,7 +307,10 @@ impl Call<'_> {
         let deadline = Instant::now() + DRAIN;
         while self.worker.stdout.is_open() || self.worker.stderr.is_open() {
             pass(&self.terms.sink, &mut self.waiting).await;
-            if tokio::time::timeout_at(deadline, self.step_output()).await.is_err() {
+            if tokio::time::timeout_at(deadline, self.step_output())
+                .await
+                .is_err()
+            {
                 break;
             }
         }

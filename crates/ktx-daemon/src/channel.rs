@@ -128,7 +128,9 @@ impl Frame {
         let mut at = 0;
         while at < bytes.len() {
             let header = bytes.get(at..at + 4).ok_or(FrameError::Malformed)?;
-            let length = header.iter().fold(0, |sum, &byte| sum << 8 | usize::from(byte));
+            let length = header
+                .iter()
+                .fold(0, |sum, &byte| sum << 8 | usize::from(byte));
             let end = at + 4 + length;
             if end > bytes.len() {
                 return Err(FrameError::Malformed);

@@ -191,7 +191,11 @@ impl fmt::Display for Notice {
                 write!(formatter, "signal {process} {signal}")
             }
             Self::Ended(process, end) => {
-                let status = if let End::Exit(status) = end { *status } else { -1 };
+                let status = if let End::Exit(status) = end {
+                    *status
+                } else {
+                    -1
+                };
                 write!(formatter, "exit {process} {status}")
             }
             Self::Swept(tag) => write!(formatter, "swept {tag}"),
@@ -423,7 +427,9 @@ mod unix {
             }
             while let Some(end) = self.orders.iter().position(|&byte| byte == b'\n') {
                 let line: Vec<u8> = self.orders.drain(..=end).collect();
-                let order = std::str::from_utf8(&line[..end]).ok().and_then(Order::parse);
+                let order = std::str::from_utf8(&line[..end])
+                    .ok()
+                    .and_then(Order::parse);
                 match order {
                     Some(Order::End(process)) => end_child(process),
                     Some(Order::Sweep(tag)) => {

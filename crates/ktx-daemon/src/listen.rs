@@ -78,9 +78,7 @@ pub fn own_clients(
         let Ok(connection) = connection else {
             return true;
         };
-        let is_own = connection
-            .peer_cred()
-            .is_ok_and(|peer| peer.uid() == own);
+        let is_own = connection.peer_cred().is_ok_and(|peer| peer.uid() == own);
         if !is_own && !has_refused {
             has_refused = true;
             tracing::warn!("turned another user away; later ones are not logged");

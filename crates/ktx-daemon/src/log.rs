@@ -5,6 +5,12 @@ use std::sync::Mutex;
 
 use crate::error::Error;
 
+#[expect(
+    clippy::disallowed_types,
+    reason = "what writes the file takes no other; a failure names the path"
+)]
+type OpenOptions = std::fs::OpenOptions;
+
 use file_rotate::compression::Compression;
 use file_rotate::suffix::AppendCount;
 use file_rotate::{ContentLimit, FileRotate};
@@ -25,17 +31,15 @@ const KEPT: usize = 2;
 pub fn start(path: Option<&Path>) -> Result<(), Error> {
     match path {
         Some(path) => {
-            let mut options = std::fs::OpenOptions::new();
+            let mut options = OpenOptions::new();
             options.create(true).append(true);
             #[cfg(unix)]
             std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
             // What follows takes a file that cannot be opened for a defect.
-            options
-                .open(path)
-                .map_err(|error| Error::Setting {
-                    path: path.to_owned(),
-                    reason: error.to_string(),
-                })?;
+            options.open(path).map_err(|error| Error::Setting {
+                path: path.to_owned(),
+                reason: error.to_string(),
+            })?;
             let count = AppendCount::new(KEPT);
             let limit = ContentLimit::BytesSurpassed(SIZE);
             let file = FileRotate::new(path, count, limit, Compression::None, Some(options));
@@ -57,5 +61,8 @@ fn subscribe(writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static) {
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .with_writer(writer);
-    tracing_subscriber::registry().with(filter).with(lines).init();
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .init();
 }

@@ -97,7 +97,10 @@ fn execute(leased: bool, stream: bool) -> Result<ExitCode, Error> {
         let signal = signals::watch(&cancellation)?;
         let (sink, printing) = if stream {
             let (sender, chunks) = mpsc::channel(16);
-            (Sink::Reader(sender), Some(tokio::spawn(print::chunks(chunks))))
+            (
+                Sink::Reader(sender),
+                Some(tokio::spawn(print::chunks(chunks))),
+            )
         } else {
             (Sink::Outcome, None)
         };

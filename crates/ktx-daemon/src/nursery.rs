@@ -244,13 +244,12 @@ impl Generation {
         let deadline = self.deadline();
         let at = deadline.unwrap_or(self.started);
         tokio::select! {
-            wish = wished(&mut self.wishes) => match wish {
-                Some(wish) => self.grant(wish),
+            wish = wished(&mut self.wishes) => if let Some(wish) = wish {
+                self.grant(wish);
+            } else {
                 // Nobody can wish any more: the supervisor is leaving.
-                None => {
-                    self.wishes = None;
-                    self.leave_if_done();
-                }
+                self.wishes = None;
+                self.leave_if_done();
             },
             answer = self.answers.next_line(), if self.is_answering => match answer {
                 Ok(Some(line)) => {

@@ -29,8 +29,7 @@ pub async fn run(
         directory,
         scratch: directory,
     };
-    let mut worker =
-        Worker::start(household, &duties).map_err(Error::system("start the guard"))?;
+    let mut worker = Worker::start(household, &duties).map_err(Error::system("start the guard"))?;
     let terms = Terms {
         mode: Mode::Once,
         timeout: request.timeout,

@@ -85,6 +85,7 @@ mod sys {
 
     /// Asks the system and not the runtime, which hears of new bytes only when
     /// it next waits.
+    #[expect(clippy::unused_async, reason = "the other platforms wait")]
     pub(super) async fn read_ready(
         reader: &mut Reader,
         chunk: &mut Vec<u8>,

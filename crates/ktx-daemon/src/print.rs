@@ -52,20 +52,14 @@ fn line(stream: Stream, text: &str) -> String {
 /// The text at the beginning of `bytes`, which keep a character that is not
 /// whole yet. Bytes that are not UTF-8 become U+FFFD.
 fn take_text(bytes: &mut Vec<u8>) -> String {
-    let whole = match std::str::from_utf8(bytes) {
-        Ok(_) => bytes.len(),
-        Err(_) => {
-            // A character has at most four bytes, of which three can be here.
-            let is_cut = |start: &usize| {
-                std::str::from_utf8(&bytes[*start..]).is_err_and(|error| {
-                    error.valid_up_to() == 0 && error.error_len().is_none()
-                })
-            };
-            (bytes.len().saturating_sub(3)..bytes.len())
-                .find(is_cut)
-                .unwrap_or(bytes.len())
-        }
+    // A character has at most four bytes, of which three can be here.
+    let is_cut = |start: &usize| {
+        std::str::from_utf8(&bytes[*start..])
+            .is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())
     };
+    let whole = (bytes.len().saturating_sub(3)..bytes.len())
+        .find(is_cut)
+        .unwrap_or(bytes.len());
     let text = String::from_utf8_lossy(&bytes[..whole]).into_owned();
     bytes.drain(..whole);
     text

@@ -21,7 +21,7 @@ use crate::service;
 use crate::supervisor::{Settings, Supervisor};
 
 /// How long a starter may take to write down where the daemon is.
-const PUBLICATION: Duration = Duration::from_secs(60);
+const PUBLICATION: Duration = Duration::from_mins(1);
 
 /// How long clients may take to read their last answers, and workers to end.
 const FAREWELL: Duration = Duration::from_secs(8);

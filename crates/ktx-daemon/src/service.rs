@@ -48,7 +48,7 @@ pub async fn serve(
     identity: Option<Identity>,
 ) -> Result<(), TransportError> {
     let leaving = supervisor.leaving.clone();
-    let routes = routes(supervisor).await;
+    let services = services(supervisor).await;
     let server = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .max_concurrent_streams(MAX_STREAMS)
@@ -60,7 +60,7 @@ pub async fn serve(
     };
     let router = server
         .layer(InterceptorLayer::new(auth::Authentication::new(token)))
-        .add_routes(routes);
+        .add_routes(services);
     let ended = leaving.cancelled_owned();
     match listener {
         #[cfg(unix)]
@@ -77,7 +77,7 @@ pub async fn serve(
     }
 }
 
-async fn routes(supervisor: Arc<Supervisor>) -> Routes {
+async fn services(supervisor: Arc<Supervisor>) -> Routes {
     let limit = usize::try_from(MAX_BYTES + ENVELOPE).unwrap_or(usize::MAX);
     let (health, health_service) = tonic_health::server::health_reporter();
     for name in ["", "ktx.v1.Python", "protocol.PythonService"] {
@@ -127,7 +127,8 @@ fn status(refusal: &Refusal) -> Status {
             | Error::BeingRemoved { .. }
             | Error::Removed { .. }
             | Error::Startup { .. },
-        ) => Code::Unavailable,
+        )
+        | Refusal::Leaving => Code::Unavailable,
         Refusal::Failed(
             Error::Input { .. }
             | Error::Lease { .. }
@@ -140,7 +141,6 @@ fn status(refusal: &Refusal) -> Status {
         Refusal::Duplicate(_) => Code::AlreadyExists,
         Refusal::Busy | Refusal::TooManySessions(_) => Code::ResourceExhausted,
         Refusal::SessionLost(_) => Code::FailedPrecondition,
-        Refusal::Leaving => Code::Unavailable,
     };
     let mut message = refusal.to_string();
     if let Refusal::Failed(error) = refusal {

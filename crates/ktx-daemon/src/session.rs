@@ -131,11 +131,6 @@ impl Sessions {
         all
     }
 
-    /// How many are open.
-    pub fn len(&self) -> usize {
-        lock(&self.open).len()
-    }
-
     /// Forgets a session that has ended.
     pub fn forget(&self, session: &Session) {
         let mut open = lock(&self.open);

@@ -156,9 +156,7 @@ impl Supervisor {
                 None => supervisor.run_alone(order).await,
             }
         };
-        tokio::spawn(work)
-            .await
-            .unwrap_or(Err(Refusal::Leaving))
+        tokio::spawn(work).await.unwrap_or(Err(Refusal::Leaving))
     }
 
     /// Ends the call with this id; returns whether there is one.
@@ -242,12 +240,11 @@ impl Supervisor {
     ) -> Result<Ended, Refusal> {
         let lost = || Refusal::SessionLost(target.name.clone());
         loop {
-            let session = match &target.id {
-                Some(id) => self.sessions.find(&target.name, id).ok_or_else(lost)?,
-                None => {
-                    let max_memory = order.request.max_memory;
-                    self.open_session(&target.name, max_memory).await?.0
-                }
+            let session = if let Some(id) = &target.id {
+                self.sessions.find(&target.name, id).ok_or_else(lost)?
+            } else {
+                let max_memory = order.request.max_memory;
+                self.open_session(&target.name, max_memory).await?.0
             };
             let mut place = tokio::select! {
                 place = session.hold.lock() => place,
@@ -298,17 +295,17 @@ impl Supervisor {
         Terms {
             mode,
             timeout: order.request.timeout,
-            max_output: order.request.max_output.map_or(limit, |wanted| wanted.min(limit)),
+            max_output: order
+                .request
+                .max_output
+                .map_or(limit, |wanted| wanted.min(limit)),
             sink: order.sink,
             cancellation: order.cancellation,
         }
     }
 
     /// The right to run a call; `None` if nobody wants it any more.
-    async fn slot(
-        &self,
-        cancellation: &CancellationToken,
-    ) -> Result<Option<Slot<'_>>, Refusal> {
+    async fn slot(&self, cancellation: &CancellationToken) -> Result<Option<Slot<'_>>, Refusal> {
         let permit = if let Ok(permit) = self.slots.try_acquire() {
             permit
         } else {
@@ -500,6 +497,9 @@ impl Source {
         Worker::start(household, &duties).map_err(Error::system("start the guard"))
     }
 
-    #[expect(clippy::unused_self, reason = "the other platforms have something to close")]
+    #[expect(
+        clippy::unused_self,
+        reason = "the other platforms have something to close"
+    )]
     fn close(&self) {}
 }

@@ -36,12 +36,7 @@ pub struct Worker {
 
 impl Worker {
     /// A worker that has just been started.
-    pub fn new(
-        channel: Channel,
-        stdout: OutputPipe,
-        stderr: OutputPipe,
-        process: Process,
-    ) -> Self {
+    pub fn new(channel: Channel, stdout: OutputPipe, stderr: OutputPipe, process: Process) -> Self {
         Self {
             channel,
             stdout,

@@ -56,7 +56,13 @@ mod tests {
         let authentication = Authentication::new(&Token::new([7; 32]));
         let right = format!("Bearer {}", "07".repeat(32));
         assert!(authentication.admits(right.as_bytes()));
-        for wrong in ["", "Bearer ", &right[..70], &format!("{right}0"), &"07".repeat(32)] {
+        for wrong in [
+            "",
+            "Bearer ",
+            &right[..70],
+            &format!("{right}0"),
+            &"07".repeat(32),
+        ] {
             assert!(!authentication.admits(wrong.as_bytes()), "{wrong}");
         }
     }

@@ -52,7 +52,10 @@ impl Python for V1 {
         let (sender, chunks) = mpsc::channel(PIECES);
         let (cancellation, dropped) = on_drop();
         let order = order(request.into_inner(), Sink::Reader(sender), cancellation)?;
-        order.request.validate().map_err(|error| status(&error.into()))?;
+        order
+            .request
+            .validate()
+            .map_err(|error| status(&error.into()))?;
         let supervisor = Arc::clone(&self.0);
         let (last, outcome) = mpsc::channel(1);
         tokio::spawn(async move {
@@ -157,7 +160,9 @@ fn order(
     };
     let upstream_form = form(request.upstream_form)?;
     if upstream_form == Form::Repr {
-        return Err(Status::invalid_argument("`upstream_form` cannot be FORM_REPR"));
+        return Err(Status::invalid_argument(
+            "`upstream_form` cannot be FORM_REPR",
+        ));
     }
     let cwd = request.cwd.map(std::path::PathBuf::from);
     if cwd.as_ref().is_some_and(|cwd| !cwd.is_absolute()) {
@@ -188,7 +193,9 @@ fn form(number: i32) -> Result<Form, Status> {
         Ok(v1::Form::Json) => Ok(Form::Json),
         Ok(v1::Form::Msgpack) => Ok(Form::Msgpack),
         Ok(v1::Form::Repr) => Ok(Form::Repr),
-        Err(_) => Err(Status::invalid_argument(format!("There is no form {number}"))),
+        Err(_) => Err(Status::invalid_argument(format!(
+            "There is no form {number}"
+        ))),
     }
 }
 
