@@ -6,10 +6,9 @@ its own, so its process group can be killed without hitting anybody else's.
 
 from __future__ import annotations
 
-import contextlib
+import _signal as signal
 import os
 import select
-import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,8 +92,10 @@ class Waits:
 
     def next(self) -> int | None:
         """Return a child that has ended and is not reaped."""
-        with contextlib.suppress(BlockingIOError):
+        try:  # noqa: SIM105 `contextlib` takes long to import
             os.read(self._reader, 4096)
+        except BlockingIOError:
+            pass
         try:
             ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
@@ -130,8 +131,10 @@ class Queue:
 
     def close(self) -> None:
         """Let go of a descriptor that a forked process does not have."""
-        with contextlib.suppress(OSError):
+        try:  # noqa: SIM105 `contextlib` takes long to import
             self._queue.close()
+        except OSError:
+            pass
 
     def next(self) -> int | None:
         """Return a child that has ended and is not reaped."""

@@ -4,34 +4,36 @@ Standard input is a socket to the supervisor. Both sides write lines; a line
 `fork` comes with three descriptors, the new worker's channel, standard output
 and standard error. This process has one thread, runs no code of users, and does
 nothing that a worker could make it wait for.
+
+It is ready as soon as it can fork: `_socket` and `_signal` are what `socket` and
+`signal` offer without the enumerations, which take as long to import as all the
+rest. What only some calls need is imported while nobody asks for anything.
 """
 
 from __future__ import annotations
 
+import _signal as signal
 import gc
-import json  # noqa: F401 for the workers
 import os
 import select
-import signal
-import socket
-import sys
-import traceback
+from _socket import CMSG_SPACE, SCM_RIGHTS, SOL_SOCKET, socket
 
-from ktx_daemon import failures, packed  # noqa: F401 for the workers
 from ktx_daemon.children import Children
 from ktx_daemon.frames import Channel
-from ktx_daemon.worker import serve
+from ktx_daemon.worker import work
 
 # More than one request can bring, for those that come at once.
 _MAX_DESCRIPTORS = 64
 _INT = 4
+
+_WARMTH = ("ktx_daemon.packed", "ktx_daemon.failures", "json")
 
 
 def main() -> None:
     """Fork workers until the supervisor is gone; be one of them, in each."""
     channel = Nursery().run()
     if channel is not None:
-        sys.exit(serve(channel))
+        work(channel)
 
 
 class Nursery:
@@ -39,14 +41,14 @@ class Nursery:
 
     def __init__(self) -> None:
         """Take over standard input and become immune to what workers may do."""
-        self._supervisor = socket.socket(fileno=os.dup(0))
+        self._supervisor = socket(fileno=os.dup(0))
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.close(null)
         self._descriptors: list[int] = []
         self._line = b""
-        # Blocked and not ignored: signals then have their dispositions of a
-        # new interpreter in the workers, without a system call for each.
+        # Blocked and not ignored: the workers then have the dispositions of a
+        # new interpreter, without a system call for each signal.
         self._mask = signal.pthread_sigmask(
             signal.SIG_BLOCK, signal.valid_signals() - {signal.SIGCHLD}
         )
@@ -54,18 +56,21 @@ class Nursery:
 
     def run(self) -> Channel | None:
         """Obey; return a channel in a forked worker, `None` at the end of orders."""
-        self._say("up")
-        # The workers share this memory until they write to it, as collecting
-        # garbage does.
-        gc.collect()
-        gc.freeze()
-        gc.disable()
         poll = select.poll()
         poll.register(self._supervisor, select.POLLIN)
         poll.register(self._children, select.POLLIN)
+        cold = list(_WARMTH)
+        # The workers share this memory until somebody writes to it, as
+        # collecting garbage does.
+        gc.disable()
+        gc.freeze()
         try:
+            self._say("up")
             while True:
-                ready = [descriptor for descriptor, _ in poll.poll()]
+                ready = [descriptor for descriptor, _ in poll.poll(0 if cold else None)]
+                if cold and not ready:
+                    __import__(cold.pop(0))
+                    gc.freeze()
                 if self._supervisor.fileno() in ready:
                     orders = self._orders()
                     if orders is None:
@@ -79,10 +84,10 @@ class Nursery:
             return None
 
     def _orders(self) -> list[bytes] | None:
-        space = socket.CMSG_SPACE(_MAX_DESCRIPTORS * _INT)
+        space = CMSG_SPACE(_MAX_DESCRIPTORS * _INT)
         data, ancillary, _, _ = self._supervisor.recvmsg(1 << 16, space)
         for level, kind, content in ancillary:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            if (level, kind) == (SOL_SOCKET, SCM_RIGHTS):
                 whole = len(content) - len(content) % _INT
                 self._descriptors += memoryview(content[:whole]).cast("i")
         if not data:
@@ -129,8 +134,8 @@ class Nursery:
             self._children.forget()
             signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
             gc.enable()
-        except BaseException:  # noqa: BLE001 this process must not become a second parent
-            traceback.print_exc()
+        except BaseException as error:  # noqa: BLE001 this process must not become a second parent
+            os.write(2, f"A worker could not be set up: {error!r}\n".encode())
             os._exit(1)
         return Channel(channel, channel)
 

@@ -16,6 +16,7 @@ import atexit
 import os
 import sys
 
+from ktx_daemon.ending import Ending, flush
 from ktx_daemon.frames import MAX_FIELD, Channel
 from ktx_daemon.source import LAST_VALUE, Sources, prepare
 from ktx_daemon.values import UnserializableError, encode, quoted
@@ -74,7 +75,7 @@ class Report:
         """Report what was kept, after all output; return whether anybody reads it."""
         if self.in_child():
             return False
-        _flush()
+        flush()
         return self._channel.send(self._fields)
 
 
@@ -209,12 +210,19 @@ class Calls:
 
 def main() -> None:
     """Be the worker whose requests come on standard input."""
-    status = serve(Channel(_own_input(), _own_report(int(sys.argv[-1]))))
+    work(Channel(_own_input(), _own_report(int(sys.argv[-1]))))
+
+
+def work(channel: Channel) -> None:
+    """Be the worker at `channel`, and end."""
+    ending = Ending()
+    status = _serve(channel)
+    ending.leave(status)
     if status:
         sys.exit(status)
 
 
-def serve(channel: Channel) -> int:
+def _serve(channel: Channel) -> int:
     """Serve requests until they or the code end the worker; return its status."""
     channel.send((b"ready",))
     fields = channel.receive()
@@ -325,14 +333,6 @@ def _frames_of_code(frames: TracebackType | None) -> TracebackType | None:
     while frames and frames.tb_frame.f_globals.get("__package__") == __package__:
         frames = frames.tb_next
     return frames
-
-
-def _flush() -> None:
-    for name in ("stdout", "stderr"):
-        try:
-            getattr(sys, name).flush()
-        except Exception:  # noqa: BLE001, S112 the code may have closed or replaced it
-            continue
 
 
 def _text(text: str) -> bytes:
