@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
+use ktx_os::files::open_itself;
 use ktx_os::json;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -175,20 +176,8 @@ fn open(path: &Path) -> Result<fs_err::File, AssetError> {
         path: path.to_owned(),
     };
     let mut options = fs_err::OpenOptions::new();
-    options.read(true);
-    #[cfg(unix)]
-    fs_err::os::unix::fs::OpenOptionsExt::custom_flags(
-        &mut options,
-        (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK)
-            .bits()
-            .cast_signed(),
-    );
-    #[cfg(windows)]
-    if path.is_symlink() {
-        return Err(link());
-    }
-    let file = options.open(path).map_err(|source| {
-        if path.is_symlink() {
+    open_itself(path, options.read(true)).map_err(|source| {
+        if path.is_symlink() || source.kind() == io::ErrorKind::InvalidInput {
             link()
         } else if source.kind() == io::ErrorKind::NotFound {
             AssetError::Missing {
@@ -200,13 +189,5 @@ fn open(path: &Path) -> Result<fs_err::File, AssetError> {
                 source,
             }
         }
-    })?;
-    match file.metadata() {
-        Ok(metadata) if metadata.is_file() => Ok(file),
-        Ok(_) => Err(link()),
-        Err(source) => Err(AssetError::Read {
-            path: path.to_owned(),
-            source,
-        }),
-    }
+    })
 }

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 
 use fs_err::File;
 use ktx_os::command::{Command, CommandError, Output};
+use ktx_os::files::open_itself;
 
 /// A log file that commands are written to as they run.
 #[derive(Debug)]
@@ -19,14 +20,8 @@ impl Log {
     pub fn create(path: &Path) -> io::Result<Self> {
         let mut options = fs_err::OpenOptions::new();
         options.write(true).create(true).truncate(true);
-        #[cfg(unix)]
-        {
-            use fs_err::os::unix::fs::OpenOptionsExt;
-            options.mode(0o600);
-            options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
-        }
         Ok(Self {
-            file: Mutex::new(options.open(path)?),
+            file: Mutex::new(open_itself(path, &mut options)?),
             path: path.to_owned(),
         })
     }

@@ -6,6 +6,37 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 
+/// Opens the regular file at `path` itself with `options`: a link, a pipe or a
+/// device in its place is refused. A file that is made by that is its owner's
+/// alone.
+pub fn open_itself(path: &Path, options: &mut fs::OpenOptions) -> io::Result<fs::File> {
+    #[cfg(unix)]
+    {
+        use fs_err::os::unix::fs::OpenOptionsExt;
+        use rustix::fs::OFlags;
+
+        // Without O_NONBLOCK, a pipe in the file's place would hang the open.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        options.mode(0o600);
+        options.custom_flags(flags.bits().cast_signed());
+    }
+    #[cfg(windows)]
+    if path.is_symlink() {
+        return Err(not_a_file(path));
+    }
+    let file = options.open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(not_a_file(path))
+    }
+}
+
+fn not_a_file(path: &Path) -> io::Error {
+    let reason = format!("`{}` is not a regular file", path.display());
+    io::Error::new(io::ErrorKind::InvalidInput, reason)
+}
+
 /// Why a file could not be read whole.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -71,16 +102,31 @@ const TEMPORARY: &str = ".ktx-";
 /// file and its directory are synchronised.
 pub fn write_atomically(path: &Path, contents: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
+    let temporary = write_temporary(directory, contents)?;
+    temporary
+        .as_file()
+        .sync_all()
+        .map_err(|source| with_path(&source, path))?;
+    persist(temporary, path)?;
+    sync_directory(directory)
+}
+
+/// As [`write_atomically`], for what is worthless after a crash of the system:
+/// nothing is synchronised.
+pub fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    persist(write_temporary(directory, contents)?, path)
+}
+
+fn write_temporary(directory: &Path, contents: &[u8]) -> io::Result<tempfile::NamedTempFile> {
     let mut temporary = tempfile::Builder::new()
         .prefix(TEMPORARY)
         .tempfile_in(directory)
         .map_err(|source| with_path(&source, directory))?;
     temporary
         .write_all(contents)
-        .and_then(|()| temporary.as_file().sync_all())
-        .map_err(|source| with_path(&source, path))?;
-    persist(temporary, path)?;
-    sync_directory(directory)
+        .map_err(|source| with_path(&source, directory))?;
+    Ok(temporary)
 }
 
 /// Removes what [`write_atomically`] leaves in `directory` when it is killed.
@@ -267,6 +313,24 @@ pub enum Unsafe {
     },
     /// It is not a directory.
     NotADirectory,
+}
+
+impl std::fmt::Display for Unsafe {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::ForeignOwner { owner } => {
+                write!(formatter, "it belongs to another user (uid {owner})")
+            }
+            Self::WorldWritable => formatter.write_str("every user may write to it"),
+            Self::ForeignLink { owner } => {
+                write!(
+                    formatter,
+                    "it is a symbolic link of another user (uid {owner})"
+                )
+            }
+            Self::NotADirectory => formatter.write_str("it is not a directory"),
+        }
+    }
 }
 
 /// Whether nobody else can change what is put in the directory `path`;

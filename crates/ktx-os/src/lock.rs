@@ -13,6 +13,9 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use crate::code::Code;
+use crate::files;
+
 /// How long a waiter believes a holder that gives no sign of life.
 pub const HOLDER_SILENCE: Duration = Duration::from_secs(30);
 
@@ -98,6 +101,20 @@ pub enum LockError {
     },
 }
 
+impl LockError {
+    /// The stable code.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Timeout { .. } => Code::LockTimeout,
+            Self::Unsupported { .. } => Code::LockUnsupported,
+            Self::Link { .. } => Code::RootUnsafe,
+            Self::Io { source, .. } if files::is_full(source) => Code::DiskFull,
+            Self::Io { .. } => Code::Io,
+            Self::Cancelled { .. } => Code::Aborted,
+        }
+    }
+}
+
 fn name(holder: Option<&Holder>) -> String {
     holder.map_or_else(|| "another process".to_owned(), ToString::to_string)
 }
@@ -180,18 +197,22 @@ pub async fn acquire(
     }
 }
 
+/// Takes the lock at `path` if it is free; `None` if somebody holds it.
+pub fn try_acquire(path: &Path, fallback: &Path, purpose: &str) -> Result<Option<Lock>, LockError> {
+    let (file, path) = open(path, fallback)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(hold(file, purpose))),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+        Err(std::fs::TryLockError::Error(source)) => Err(refused(path, source)),
+    }
+}
+
 fn open(path: &Path, fallback: &Path) -> Result<(std::fs::File, PathBuf), LockError> {
     let mut options = fs_err::OpenOptions::new();
     options.read(true).write(true).create(true);
-    #[cfg(unix)]
-    {
-        use fs_err::os::unix::fs::OpenOptionsExt;
-        options.mode(0o600);
-        options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
-    }
-    match options.open(path) {
+    match files::open_itself(path, &mut options) {
         Ok(file) => Ok((file.into_parts().0, path.to_owned())),
-        // O_NOFOLLOW answers ELOOP for a link, which has no stable kind yet.
+        // The system answers ELOOP for a link, which has no stable kind yet.
         Err(_) if path.is_symlink() => Err(LockError::Link {
             path: path.to_owned(),
         }),

@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use ktx_os::files::open_itself;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
@@ -152,11 +153,10 @@ pub fn verify(path: &Path, pin: &Pin) -> Result<Verified, Unverified> {
     if !found.is_file() {
         return Err(Unverified::NotARegularFile { path: path.into() });
     }
-    let mut file = open_without_following(path).map_err(unreadable)?;
+    // Whatever takes its place from here on is refused too.
+    let mut options = fs_err::OpenOptions::new();
+    let mut file = open_itself(path, options.read(true)).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err(Unverified::NotARegularFile { path: path.into() });
-    }
     if metadata.len() != pin.binary.bytes {
         return Err(Unverified::Size {
             path: path.into(),
@@ -191,22 +191,6 @@ pub(super) fn hex(hasher: Sha256) -> String {
         let _ = write!(digits, "{byte:02x}");
     }
     digits
-}
-
-#[cfg(unix)]
-fn open_without_following(path: &Path) -> io::Result<fs_err::File> {
-    use fs_err::os::unix::fs::OpenOptionsExt as _;
-
-    // Without O_NONBLOCK, a pipe that took the file's place would hang the open.
-    fs_err::OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path)
-}
-
-#[cfg(not(unix))]
-fn open_without_following(path: &Path) -> io::Result<fs_err::File> {
-    fs_err::File::open(path)
 }
 
 #[cfg(unix)]
