@@ -77,12 +77,15 @@ impl PresetProvider for UvPreset {
         }
         check_kept(context).await.map(|kept| match kept {
             Ok(uv) => found(uv),
+            Err(report) if may_not_fetch(context) => {
+                report.with_fix(EnvError::NoUv.hints().swap_remove(0))
+            }
             Err(report) => report,
         })
     }
 
     async fn apply(&self, context: &Context<'_>) -> Result<ApplyReport, EnvError> {
-        if context.environment.var(variables::KTX_UV_BOOTSTRAP) == Some("never") {
+        if may_not_fetch(context) {
             return Err(EnvError::NoUv);
         }
         let pins = Pins::embedded();
@@ -124,6 +127,10 @@ impl PresetProvider for UvPreset {
         }
         Ok(ApplyReport { detail })
     }
+}
+
+fn may_not_fetch(context: &Context<'_>) -> bool {
+    context.environment.var(variables::KTX_UV_BOOTSTRAP) == Some("never")
 }
 
 /// The kept copy, hashed before it is run.

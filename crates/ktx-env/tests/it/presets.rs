@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use async_trait::async_trait;
 use ktx_env::{
     ApplyReport, CheckReport, Context, EnvError, Orchestrator, Packages, PresetId, PresetProvider,
-    PresetStatus, Registry, Specification,
+    PresetStatus, Registry, Specification, UvPreset,
 };
 use ktx_os::command::System;
 use ktx_os::environment::Environment;
@@ -175,4 +175,23 @@ async fn looks_without_applying_and_stops_at_the_first_fault() {
         .unwrap();
     assert_eq!(reports.len(), 1);
     assert_eq!(reports[0].check.status, PresetStatus::Missing);
+}
+
+#[tokio::test]
+async fn says_how_to_get_uv_where_it_may_not_be_fetched() {
+    let fix = async |variables: &[(&str, &str)]| {
+        let (specification, cancellation) = (specification(), CancellationToken::new());
+        let mut environment = Environment::default();
+        environment.set("PATH", "/nowhere");
+        for (name, value) in variables {
+            environment.set(name, *value);
+        }
+        let context = Context::new(&specification, &environment, &System, &cancellation);
+        UvPreset.check(&context).await.unwrap().fix
+    };
+    assert_eq!(fix(&[]).await, None);
+    insta::assert_snapshot!(
+        fix(&[("KTX_UV_BOOTSTRAP", "never")]).await.unwrap(),
+        @"Install uv, make sure it is on PATH, and run: ktx runtime install --yes"
+    );
 }
