@@ -43,8 +43,16 @@ pub enum Code {
     InstallFailed,
     /// The environment was built and does not run.
     ProbeFailed,
+    /// There is no runtime, or it cannot be used.
+    RuntimeMissing,
     /// The runtime was written by a newer ktx.
     RuntimeNewer,
+    /// A daemon could not be started.
+    DaemonStart,
+    /// A daemon could not be ended.
+    DaemonStop,
+    /// A daemon listens and does not answer.
+    DaemonUnreachable,
     /// The caller gave up.
     Aborted,
 }
@@ -73,7 +81,11 @@ impl Code {
             Self::PythonMissing => "KTX_PYTHON_MISSING",
             Self::InstallFailed => "KTX_INSTALL_FAILED",
             Self::ProbeFailed => "KTX_PROBE_FAILED",
+            Self::RuntimeMissing => "KTX_RUNTIME_MISSING",
             Self::RuntimeNewer => "KTX_RUNTIME_NEWER",
+            Self::DaemonStart => "KTX_DAEMON_START",
+            Self::DaemonStop => "KTX_DAEMON_STOP",
+            Self::DaemonUnreachable => "KTX_DAEMON_UNREACHABLE",
             Self::Aborted => "KTX_ABORTED",
         }
     }

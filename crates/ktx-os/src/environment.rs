@@ -14,7 +14,7 @@ const PASSED: &[&str] = &[
     variables::HOME,
     "USER",
     "LOGNAME",
-    "TMPDIR",
+    variables::TMPDIR,
     "TMP",
     "TEMP",
     variables::XDG_DATA_HOME,

@@ -32,6 +32,12 @@ pub const LOCALAPPDATA: &str = "LOCALAPPDATA";
 /// Directory of per-user data on Linux (XDG Base Directory Specification).
 pub const XDG_DATA_HOME: &str = "XDG_DATA_HOME";
 
+/// Directory for a user's sockets on Linux (XDG Base Directory Specification).
+pub const XDG_RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
+
+/// Directory for temporary files.
+pub const TMPDIR: &str = "TMPDIR";
+
 /// The package index, as uv reads it.
 pub const UV_DEFAULT_INDEX: &str = "UV_DEFAULT_INDEX";
 

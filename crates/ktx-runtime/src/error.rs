@@ -37,7 +37,7 @@ pub enum RuntimeError {
     #[error("A runtime for another platform cannot be installed here")]
     OtherPlatform,
     /// Another user could change what is written.
-    #[error("Refusing to write to `{}`: {}", path.display(), describe(*reason))]
+    #[error("Refusing to write to `{}`: {}", path.display(), reason)]
     Unsafe {
         /// The directory.
         path: PathBuf,
@@ -80,6 +80,12 @@ pub enum RuntimeError {
     /// The asset cannot be used.
     #[error(transparent)]
     Asset(#[from] AssetError),
+    /// There is no runtime that could be used.
+    #[error("{detail}")]
+    Missing {
+        /// What was seen.
+        detail: String,
+    },
     /// The runtime is in a format of a later ktx.
     #[error("{detail}")]
     Newer {
@@ -107,17 +113,6 @@ pub enum RuntimeError {
     Cancelled,
 }
 
-fn describe(reason: Unsafe) -> String {
-    match reason {
-        Unsafe::ForeignOwner { owner } => format!("it belongs to another user (uid {owner})"),
-        Unsafe::WorldWritable => "every user may write to it".to_owned(),
-        Unsafe::ForeignLink { owner } => {
-            format!("it is a symbolic link of another user (uid {owner})")
-        }
-        Unsafe::NotADirectory => "it is not a directory".to_owned(),
-    }
-}
-
 impl RuntimeError {
     /// An error of the file system at `path` while something is written.
     pub(crate) fn writing(path: &Path) -> impl FnOnce(io::Error) -> Self + use<'_> {
@@ -140,15 +135,9 @@ impl RuntimeError {
             Self::Unsafe { .. } => Code::RootUnsafe,
             Self::ReadOnly { .. } => Code::RootReadOnly,
             Self::DiskFull { .. } | Self::OutOfInodes { .. } => Code::DiskFull,
-            Self::Lock(error) => match error {
-                LockError::Timeout { .. } => Code::LockTimeout,
-                LockError::Unsupported { .. } => Code::LockUnsupported,
-                LockError::Link { .. } => Code::RootUnsafe,
-                LockError::Io { source, .. } if files::is_full(source) => Code::DiskFull,
-                LockError::Io { .. } => Code::Io,
-                LockError::Cancelled { .. } => Code::Aborted,
-            },
+            Self::Lock(error) => error.code(),
             Self::Asset(error) => error.code(),
+            Self::Missing { .. } => Code::RuntimeMissing,
             Self::Newer { .. } => Code::RuntimeNewer,
             Self::Install { source, .. } => source.code(),
             Self::Io { source, .. } if files::is_full(source) => Code::DiskFull,
@@ -197,7 +186,9 @@ impl RuntimeError {
                     .to_owned(),
             ],
             Self::Install { source, .. } => source.hints(),
-            Self::Io { .. } => vec!["Run: ktx runtime install --yes".to_owned()],
+            Self::Missing { .. } | Self::Io { .. } => {
+                vec!["Run: ktx runtime install --yes".to_owned()]
+            }
         }
     }
 

@@ -13,6 +13,12 @@
 //!   uv/<version>/                   the kept uv
 //!   python/                         interpreters that uv had to install
 //!   cache/                          uv's cache
+//!   daemons/
+//!     <key>.lock                    held by whoever starts or ends the daemon
+//!     <key>/                        what a daemon leaves for others to find
+//!       daemon.json                 where it is, for as long as it runs
+//!       daemon.log                  its log, and .1 and .2 before that
+//!       version                     the version that it belongs to
 //! ```
 //!
 //! The layout is a pure function of its options and can be computed for a
@@ -231,6 +237,11 @@ impl Layout {
         self.runtime_root.join("cache")
     }
 
+    /// Where the daemons of all versions lie.
+    pub fn daemons_dir(&self) -> PathBuf {
+        daemons_dir(&self.runtime_root)
+    }
+
     /// The home directory, if the root lies in it by convention.
     pub(crate) fn home(&self) -> Option<&Path> {
         self.home.as_deref()
@@ -240,6 +251,41 @@ impl Layout {
     pub(crate) fn is_for_host(&self) -> bool {
         self.platform == Platform::HOST && HOST_PLATFORM != "unsupported"
     }
+}
+
+/// The files of one daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DaemonPaths {
+    /// The directory that is the daemon's own.
+    pub directory: PathBuf,
+    /// Where it is, for as long as it runs.
+    pub state_path: PathBuf,
+    /// Its log.
+    pub log_path: PathBuf,
+    /// The version that it belongs to, as text.
+    pub version_path: PathBuf,
+    /// Held by whoever starts or ends it. It is beside the directory, so that
+    /// it outlives everything in it.
+    pub lock_path: PathBuf,
+}
+
+impl DaemonPaths {
+    /// The files of the daemon `key` among those in `daemons_dir`.
+    pub fn new(daemons_dir: &Path, key: &str) -> Self {
+        let directory = daemons_dir.join(key);
+        Self {
+            state_path: directory.join("daemon.json"),
+            log_path: directory.join("daemon.log"),
+            version_path: directory.join("version"),
+            lock_path: daemons_dir.join(format!("{key}.lock")),
+            directory,
+        }
+    }
+}
+
+/// Where the daemons of a runtime root lie.
+pub(crate) fn daemons_dir(runtime_root: &Path) -> PathBuf {
+    runtime_root.join("daemons")
 }
 
 /// The prefix of the directories that installations work in.

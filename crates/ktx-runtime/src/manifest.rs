@@ -12,6 +12,9 @@ use ktx_os::json::{self, JsonError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::error::RuntimeError;
+use crate::layout::Layout;
+
 /// The version of the format that is read and written.
 const SCHEMA_VERSION: u64 = 1;
 
@@ -99,12 +102,48 @@ impl RuntimeManifest {
         write_atomically(path, text.as_bytes())
     }
 
+    /// Says that this is the manifest of another version than `cli_version`.
+    pub(crate) fn mismatch(&self, cli_version: &str) -> String {
+        format!(
+            "Runtime is for CLI {}, current CLI is {cli_version}",
+            self.cli_version
+        )
+    }
+
     /// Whether every one of `features` is installed.
     pub(crate) fn has(&self, features: &[Feature]) -> bool {
         features
             .iter()
             .all(|feature| self.features.contains(feature))
     }
+}
+
+/// What the manifest of `layout` records, believed and not looked at: the
+/// layout with the paths of the live environment, and the manifest.
+///
+/// # Errors
+///
+/// [`RuntimeError::Missing`] if there is no usable manifest of this version.
+pub fn recorded(layout: &Layout) -> Result<(Layout, RuntimeManifest), RuntimeError> {
+    match read(&layout.manifest_path) {
+        Receipt::Valid(manifest) if manifest.cli_version == layout.cli_version => {
+            let layout = layout.with_environment_of(&manifest.python.executable);
+            Ok((layout, *manifest))
+        }
+        Receipt::Valid(manifest) => Err(RuntimeError::Missing {
+            detail: manifest.mismatch(&layout.cli_version),
+        }),
+        Receipt::Absent => Err(RuntimeError::Missing {
+            detail: absence(&layout.manifest_path),
+        }),
+        Receipt::Invalid { detail } => Err(RuntimeError::Missing { detail }),
+        Receipt::Newer { detail } => Err(RuntimeError::Newer { detail }),
+    }
+}
+
+/// Says that there is no manifest at `path`.
+pub(crate) fn absence(path: &Path) -> String {
+    format!("No runtime manifest at {}", path.display())
 }
 
 /// Reads the manifest at `path`.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::environments::claim;
 use crate::error::RuntimeError;
-use crate::layout::{is_version, lock_path, manifest_path};
+use crate::layout::{DaemonPaths, daemons_dir, is_version, lock_path, manifest_path};
 
 /// What became of the runtimes under a root, each list in alphabetical order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -101,8 +101,45 @@ pub async fn prune(
             remove(version_dir).map_err(RuntimeError::writing(version_dir))?;
             pruned.removed.push(version_dir.clone());
         }
+        remove_daemons(runtime_root)?;
     }
     Ok(pruned)
+}
+
+/// Removes what daemons of versions that are gone left behind. None of them
+/// runs: its environment would be in use, and its version kept.
+fn remove_daemons(runtime_root: &Path) -> Result<(), RuntimeError> {
+    let daemons_dir = daemons_dir(runtime_root);
+    let failed = |source| RuntimeError::Io {
+        path: daemons_dir.clone(),
+        source,
+    };
+    let entries = match fs::read_dir(&daemons_dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(failed)?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        let Some(key) = name.to_str() else { continue };
+        let daemon = DaemonPaths::new(&daemons_dir, key);
+        let Ok(version) = fs::read_to_string(&daemon.version_path) else {
+            continue;
+        };
+        let is_gone = is_version(&version) && !runtime_root.join(&version).exists();
+        if !is_gone
+            || !entry.file_type().map_err(failed)?.is_dir()
+            || files::contains_mount_point(&daemon.directory).map_err(failed)?
+        {
+            continue;
+        }
+        // Whoever holds the lock begins to use the directory at this moment.
+        if let Some(_lock) = lock::try_acquire(&daemon.lock_path, &daemons_dir, "prune")? {
+            files::remove_dir_all(&daemon.directory)
+                .map_err(RuntimeError::writing(&daemon.directory))?;
+        }
+    }
+    Ok(())
 }
 
 /// The directories of runtimes, in alphabetical order.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::layout::Layout;
-use crate::manifest::{Receipt, RuntimeManifest, read};
+use crate::manifest::{Receipt, RuntimeManifest, absence, read};
 
 /// Whether the runtime can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -93,7 +93,7 @@ async fn look(
     };
     let manifest = match read(&layout.manifest_path) {
         Receipt::Absent => {
-            let detail = format!("No runtime manifest at {}", layout.manifest_path.display());
+            let detail = absence(&layout.manifest_path);
             return Ok(without_manifest(StatusKind::Missing, detail));
         }
         Receipt::Newer { detail } => {
@@ -124,11 +124,10 @@ async fn look(
             ),
         }
     } else {
-        let detail = format!(
-            "Runtime is for CLI {}, current CLI is {}",
-            manifest.cli_version, layout.cli_version
-        );
-        (StatusKind::Mismatched, detail)
+        (
+            StatusKind::Mismatched,
+            manifest.mismatch(&layout.cli_version),
+        )
     };
     Ok(Status {
         kind,

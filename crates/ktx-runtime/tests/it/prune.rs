@@ -1,7 +1,7 @@
 //! What prune removes, and what it never touches.
 
 use fs_err as fs;
-use ktx_runtime::prune;
+use ktx_runtime::{DaemonPaths, prune};
 
 use crate::support::{World, names};
 
@@ -35,6 +35,31 @@ async fn keeps_a_version_that_is_in_use() {
     drop(lease);
     let pruned = prune("0.2.0", &world.path("runtime"), false).await.unwrap();
     assert_eq!(pruned.removed, [world.path("runtime/0.1.0")]);
+}
+
+#[tokio::test]
+async fn removes_what_daemons_of_removed_versions_left_behind() {
+    let world = World::new();
+    let root = world.path("runtime");
+    for version in ["0.1.0", "0.2.0"] {
+        fs::create_dir_all(root.join(version).join(".venv")).unwrap();
+    }
+    let plant = |key: &str, version: &str| {
+        let daemon = DaemonPaths::new(&root.join("daemons"), key);
+        fs::create_dir_all(&daemon.directory).unwrap();
+        fs::write(&daemon.log_path, "a line\n").unwrap();
+        fs::write(&daemon.version_path, version).unwrap();
+    };
+    plant("00000000000000aa", "0.1.0");
+    plant("00000000000000bb", "0.2.0");
+    plant("00000000000000cc", "0.0.9");
+    fs::create_dir_all(root.join("daemons/no daemon")).unwrap();
+    prune("0.2.0", &root, true).await.unwrap();
+    assert_eq!(names(root.join("daemons")).len(), 4);
+    prune("0.2.0", &root, false).await.unwrap();
+    let mut left = names(root.join("daemons"));
+    left.retain(|name| !name.contains(".lock"));
+    assert_eq!(left, ["00000000000000bb", "no daemon"]);
 }
 
 #[cfg(unix)]
