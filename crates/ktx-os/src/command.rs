@@ -188,6 +188,49 @@ impl Executor for System {
     }
 }
 
+/// Lends a child of `command` the three standard streams and nothing else.
+///
+/// What ktx opens itself is closed in every child, but the program that ktx is
+/// loaded into may have inherited descriptors that are not, such as the pipe
+/// to somebody who waits for its end.
+#[cfg(unix)]
+pub fn lend_streams_only(command: &mut std::process::Command) -> std::io::Result<()> {
+    use std::os::fd::{BorrowedFd, RawFd};
+    use std::os::unix::process::CommandExt;
+
+    use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
+
+    let mut inheritable: Vec<RawFd> = Vec::new();
+    for entry in fs_err::read_dir("/dev/fd")? {
+        let Some(number) = entry?
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        // SAFETY: the number is only looked at; if its file was closed
+        // meanwhile, the system says so.
+        let flags = fcntl_getfd(unsafe { BorrowedFd::borrow_raw(number) });
+        if number > 2 && flags.is_ok_and(|flags| !flags.contains(FdFlags::CLOEXEC)) {
+            inheritable.push(number);
+        }
+    }
+    if !inheritable.is_empty() {
+        let close = move || {
+            for number in &inheritable {
+                // SAFETY: as above; the process is a copy of its own by now.
+                let _ = fcntl_setfd(unsafe { BorrowedFd::borrow_raw(*number) }, FdFlags::CLOEXEC);
+            }
+            Ok(())
+        };
+        // SAFETY: the closure makes system calls only, which are safe after a
+        // fork.
+        unsafe { command.pre_exec(close) };
+    }
+    Ok(())
+}
+
 enum Outcome {
     Ended(std::io::Result<std::process::ExitStatus>),
     TimedOut,

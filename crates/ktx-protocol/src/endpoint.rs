@@ -2,7 +2,7 @@
 //! like.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -66,6 +66,31 @@ impl Endpoint {
             Self::Tcp(_) => None,
         }
     }
+}
+
+/// How the names of sockets end.
+const SOCKET_SUFFIX: &str = ".sock";
+
+impl Endpoint {
+    /// A new socket in `directory`; `None` if its path is too long for the
+    /// system. `id` tells it from the sockets that were there before.
+    pub fn new_socket(directory: &Path, id: u32) -> Option<Self> {
+        let path = directory.join(format!("{id:08x}{SOCKET_SUFFIX}"));
+        fits(&path).then_some(Self::Unix(path))
+    }
+
+    /// Any free port that only this machine reaches.
+    pub fn any_port() -> Self {
+        Self::Tcp((Ipv4Addr::LOCALHOST, 0).into())
+    }
+}
+
+/// Whether `path` has a name as [`Endpoint::new_socket`] gives it.
+pub fn is_socket_name(path: &Path) -> bool {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .and_then(|name| name.strip_suffix(SOCKET_SUFFIX))
+        .is_some_and(|id| id.len() == 8 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// Whether the system can have a socket at a path of this length.
@@ -151,6 +176,16 @@ mod tests {
         ] {
             assert!(text.parse::<Endpoint>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_new_socket_has_a_name_that_tells_what_it_is() {
+        let endpoint = Endpoint::new_socket(Path::new("/run"), 0xbeef).unwrap();
+        assert_eq!(endpoint.to_string(), "unix:/run/0000beef.sock");
+        assert!(is_socket_name(endpoint.socket_path().unwrap()));
+        assert!(!is_socket_name(Path::new("/run/docker.sock")));
+        let long = format!("/{}", "a".repeat(100));
+        assert_eq!(Endpoint::new_socket(Path::new(&long), 1), None);
     }
 
     #[cfg(unix)]

@@ -1,0 +1,254 @@
+//! A daemon from the start of its program to the moment in which others may
+//! know of it. Until then it ends with whoever started it.
+
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fs_err as fs;
+use ktx_os::environment::Environment;
+use ktx_os::files::open_itself;
+use ktx_os::process::{self, Identity, Process, Signal};
+use ktx_os::variables::KTX_LOG;
+use ktx_protocol::endpoint::Endpoint;
+use ktx_protocol::startup::{PUBLISHED, Ready};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::ServiceError;
+
+/// How long a daemon may take until it listens.
+const LISTENING: Duration = Duration::from_secs(30);
+
+/// How long the program that starts the daemon may take to end by itself.
+const LAUNCHER: Duration = Duration::from_secs(2);
+
+/// How long a daemon that nobody may know of may take to leave.
+const LEAVING: Duration = Duration::from_secs(2);
+
+/// Longest line in which a daemon says where it listens, in bytes.
+const LONGEST_LINE: u64 = 64 * 1024;
+
+/// How much of the log an error quotes: bytes that are read, lines of them.
+const QUOTED: (u64, usize) = (16 * 1024, 20);
+
+/// How a daemon runs; what is absent is the daemon's default.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// It leaves when nothing was run for so long; zero is never.
+    pub idle_timeout: Option<Duration>,
+    /// Memory that each process of a call may take, in bytes.
+    pub max_memory: Option<u64>,
+    /// Calls that run at once.
+    pub max_concurrency: Option<u32>,
+}
+
+impl Settings {
+    fn arguments(&self) -> Vec<String> {
+        // Whole seconds, and never zero for a little.
+        let idle = self
+            .idle_timeout
+            .map(|limit| limit.as_millis().div_ceil(1000).to_string());
+        let memory = self.max_memory.map(|bytes| bytes.to_string());
+        let concurrency = self.max_concurrency.map(|number| number.to_string());
+        [
+            ("--idle-timeout", idle),
+            ("--max-memory", memory),
+            ("--max-concurrency", concurrency),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some([name.to_owned(), value?]))
+        .flatten()
+        .collect()
+    }
+}
+
+/// What to start.
+pub(crate) struct Launch<'a> {
+    pub(crate) executable: &'a Path,
+    pub(crate) endpoint: &'a Endpoint,
+    pub(crate) log_path: &'a Path,
+    /// The working directory.
+    pub(crate) directory: &'a Path,
+    pub(crate) settings: &'a Settings,
+    pub(crate) environment: &'a Environment,
+}
+
+/// A daemon that listens and that nobody else knows of. Dropping it ends it.
+pub(crate) struct Newborn {
+    pub(crate) ready: Ready,
+    process: Arc<Process>,
+    input: ChildStdin,
+    log: Log,
+}
+
+impl Launch<'_> {
+    /// Starts the daemon and waits until it listens.
+    pub(crate) async fn run(
+        &self,
+        cancellation: &CancellationToken,
+    ) -> Result<Newborn, ServiceError> {
+        let (mut child, log) = self.spawn()?;
+        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            unreachable!("both are pipes")
+        };
+        let mut line = String::new();
+        let mut output = BufReader::new(output.take(LONGEST_LINE));
+        let read = tokio::select! {
+            read = output.read_line(&mut line) => read,
+            () = tokio::time::sleep(LISTENING) => {
+                let reason = format!("it did not listen within {} s", LISTENING.as_secs());
+                return Err(log.failure(reason));
+            }
+            () = cancellation.cancelled() => return Err(ServiceError::Cancelled),
+        };
+        if read.is_err() || !line.ends_with('\n') {
+            return Err(log.failure(format!("it ended before it listened{}", how(child).await)));
+        }
+        let ready: Ready = serde_json::from_str(&line)
+            .map_err(|error| log.failure(format!("what it says is not valid: {error}")))?;
+        // It is done by now, and waiting leaves no zombie.
+        let _ = tokio::time::timeout(LAUNCHER, child.wait()).await;
+        let unknown = |source| ServiceError::Process {
+            pid: ready.pid,
+            source,
+        };
+        let identity = Identity {
+            pid: ready.pid,
+            start_time: ready.start_time,
+            boot_id: process::boot_id().map_err(unknown)?.to_owned(),
+        };
+        match identity.open().map_err(unknown)? {
+            Some(process) => Ok(Newborn {
+                ready,
+                process: Arc::new(process),
+                input,
+                log,
+            }),
+            None => Err(log.failure("it ended as soon as it listened".to_owned())),
+        }
+    }
+
+    fn spawn(&self) -> Result<(Child, Log), ServiceError> {
+        let mut options = fs::OpenOptions::new();
+        let file = open_itself(self.log_path, options.append(true).create(true))
+            .map_err(ServiceError::io(self.log_path))?;
+        let log = Log {
+            path: self.log_path.to_owned(),
+            start: file.metadata().map_or(0, |metadata| metadata.len()),
+        };
+        let failed = |source| ServiceError::Spawn {
+            program: self.executable.to_owned(),
+            source,
+        };
+        let mut environment = self.environment.for_child();
+        if let Some(filter) = self.environment.var(KTX_LOG) {
+            environment.set(KTX_LOG, filter);
+        }
+        let mut command = Command::new(self.executable);
+        command
+            .args(["serve", "--listen", &self.endpoint.to_string()])
+            .args(["--leased", "--detach", "--log"])
+            .arg(self.log_path)
+            .args(self.settings.arguments())
+            .current_dir(self.directory)
+            .env_clear()
+            .envs(environment.iter())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(file.into_parts().0);
+        #[cfg(unix)]
+        ktx_os::command::lend_streams_only(command.as_std_mut()).map_err(failed)?;
+        tracing::debug!(program = %self.executable.display(), endpoint = %self.endpoint, "starting");
+        Ok((command.spawn().map_err(failed)?, log))
+    }
+}
+
+impl Newborn {
+    /// Its process, as it is known for as long as it runs.
+    pub(crate) fn identity(&self) -> &Identity {
+        self.process.identity()
+    }
+
+    /// Lets it live: others know of it now.
+    pub(crate) async fn release(mut self) -> Result<(), ServiceError> {
+        let told = async {
+            self.input.write_all(PUBLISHED.as_bytes()).await?;
+            self.input.flush().await
+        };
+        told.await.map_err(|_| {
+            self.log
+                .failure("it ended as soon as it listened".to_owned())
+        })
+    }
+
+    /// Ends it, and says why that had to be.
+    pub(crate) async fn abandon(self, reason: String) -> ServiceError {
+        let endpoint = self.ready.endpoint;
+        // It leaves by itself at the end of its input.
+        drop(self.input);
+        if !ended(&self.process, LEAVING).await.unwrap_or(false) {
+            // What cannot be killed ends when it comes out of the kernel, for
+            // nobody writes to its input any more.
+            let _ = self.process.signal(Signal::Kill);
+            let _ = ended(&self.process, LEAVING).await;
+        }
+        ServiceError::Unreachable {
+            endpoint,
+            reason,
+            log: self.log.path,
+        }
+    }
+}
+
+/// Waits for a process without blocking the thread.
+pub(crate) async fn ended(process: &Arc<Process>, bound: Duration) -> std::io::Result<bool> {
+    let process = Arc::clone(process);
+    tokio::task::spawn_blocking(move || process.wait(bound))
+        .await
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}
+
+/// How the program that was to start a daemon ended, if it failed.
+async fn how(mut child: Child) -> String {
+    match tokio::time::timeout(LAUNCHER, child.wait()).await {
+        Ok(Ok(status)) if !status.success() => format!(" ({status})"),
+        _ => String::new(),
+    }
+}
+
+/// The log of a daemon that is being started.
+struct Log {
+    path: PathBuf,
+    /// Where it ended before.
+    start: u64,
+}
+
+impl Log {
+    /// The daemon did not start, with what it had to say about it.
+    fn failure(&self, reason: String) -> ServiceError {
+        ServiceError::Start {
+            reason,
+            said: self.end().unwrap_or_default(),
+            log: self.path.clone(),
+        }
+    }
+
+    /// The last lines that were written since the start.
+    fn end(&self) -> std::io::Result<String> {
+        let (bytes, lines) = QUOTED;
+        let mut file = fs::File::open(&self.path)?;
+        let length = file.metadata()?.len();
+        // The log may have been put aside meanwhile, and begun anew.
+        let start = if self.start > length { 0 } else { self.start };
+        file.seek(SeekFrom::Start(start.max(length.saturating_sub(bytes))))?;
+        let mut text = Vec::new();
+        file.take(bytes).read_to_end(&mut text)?;
+        let text = String::from_utf8_lossy(&text);
+        let all: Vec<&str> = text.trim().lines().collect();
+        Ok(all[all.len().saturating_sub(lines)..].join("\n"))
+    }
+}

@@ -1,0 +1,132 @@
+//! What is written down of a daemon for as long as it runs.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ktx_os::files::{self, ReadError};
+use ktx_os::json::{self, JsonError};
+use ktx_os::process::{self, Identity};
+use ktx_protocol::endpoint::Endpoint;
+use ktx_protocol::startup::Token;
+use serde::{Deserialize, Serialize};
+
+use crate::error::ServiceError;
+use crate::installation::Scope;
+use crate::place::Place;
+
+/// The version of the format that is read and written.
+pub(crate) const SCHEMA_VERSION: u64 = 1;
+
+/// A daemon, without the secret that its callers need.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct State {
+    /// Always 1.
+    pub schema_version: u64,
+    /// Its process: `pid`, `startTime` and `bootId`.
+    #[serde(flatten)]
+    pub process: Identity,
+    /// Where it listens.
+    pub endpoint: Endpoint,
+    /// The version of ktx.
+    pub version: String,
+    /// The wheel that its environment was installed from.
+    pub wheel_sha256: String,
+    /// What is installed in its environment.
+    pub features: Vec<String>,
+    /// When it was started, in UTC (ISO 8601).
+    pub started_at: String,
+    /// Its log.
+    pub log_path: PathBuf,
+    /// Its environment's directory.
+    pub environment: PathBuf,
+    /// The directory of the project that it belongs to; the user's if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project_dir: Option<PathBuf>,
+    /// The version of the protocol that it speaks.
+    pub protocol: u32,
+}
+
+/// The state as it is on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    #[serde(flatten)]
+    pub(crate) state: State,
+    pub(crate) token: Token,
+}
+
+impl Record {
+    /// Writes the record, for its owner's eyes only, whole or not at all.
+    pub(crate) fn publish(&self, path: &Path) -> io::Result<()> {
+        let mut text = serde_json::to_string_pretty(self).map_err(io::Error::other)?;
+        text.push('\n');
+        // After a crash of the system there is no daemon either.
+        files::replace(path, text.as_bytes())
+    }
+
+    /// Whether it is of a daemon of this version and scope.
+    pub(crate) fn is_of(&self, version: &str, scope: &Scope) -> bool {
+        self.state.version == version && self.state.project_dir.as_deref() == scope.project_dir()
+    }
+}
+
+/// What a look at a daemon's place found.
+#[derive(Debug)]
+pub(crate) enum Seen {
+    /// Nothing is written down.
+    Nothing,
+    /// What is written down is not of a daemon that runs: nothing may be
+    /// signalled for it.
+    Dead {
+        detail: String,
+        record: Option<Box<Record>>,
+    },
+    /// It is in a newer format.
+    Newer,
+    /// The daemon's process is there.
+    Alive(Box<Record>),
+}
+
+/// Looks at what is written down at `place`, and for the process. A file of
+/// another user, or of another boot, is believed as little as a broken one.
+pub(crate) fn look(place: &Place) -> Result<Seen, ServiceError> {
+    let path = &place.state_path;
+    let dead = |detail: String, record: Option<Record>| Seen::Dead {
+        detail,
+        record: record.map(Box::new),
+    };
+    #[cfg(unix)]
+    if let Ok(metadata) = fs_err::symlink_metadata(path) {
+        use std::os::unix::fs::MetadataExt;
+
+        let is_ours = metadata.uid() == rustix::process::geteuid().as_raw();
+        if !is_ours || !metadata.is_file() {
+            let detail = format!("`{}` is not a file of this user", path.display());
+            return Ok(dead(detail, None));
+        }
+    }
+    let record: Record = match json::read(path, SCHEMA_VERSION) {
+        Ok(record) => record,
+        Err(JsonError::Read(ReadError::Absent { .. })) => return Ok(Seen::Nothing),
+        Err(JsonError::Read(ReadError::Unreadable { path, source })) => {
+            return Err(ServiceError::Io { path, source });
+        }
+        Err(JsonError::Schema { actual, .. }) if actual.as_u64() > Some(SCHEMA_VERSION) => {
+            return Ok(Seen::Newer);
+        }
+        Err(error) => return Ok(dead(error.to_string(), None)),
+    };
+    let identity = &record.state.process;
+    let pid = identity.pid;
+    let unknown = |source| ServiceError::Process { pid, source };
+    if process::boot_id().map_err(unknown)? != identity.boot_id {
+        let detail = "The daemon ran before the system was started".to_owned();
+        return Ok(dead(detail, Some(record)));
+    }
+    if identity.is_alive().map_err(unknown)? {
+        Ok(Seen::Alive(Box::new(record)))
+    } else {
+        let detail = format!("The daemon (process {pid}) has ended");
+        Ok(dead(detail, Some(record)))
+    }
+}
