@@ -68,8 +68,11 @@ impl Endpoint {
     }
 }
 
-/// How the names of sockets end.
-const SOCKET_SUFFIX: &str = ".sock";
+/// How the names of sockets end. Clients on gRPC's C core (Python, Ruby, C++)
+/// give the escaped path of a socket as the `:authority`, which HTTP/2 servers
+/// refuse as malformed: an escape may only stand before an `@`. So there is one,
+/// and a host behind it. <https://github.com/grpc/grpc/issues/38142>
+const SOCKET_SUFFIX: &str = "@localhost";
 
 impl Endpoint {
     /// A new socket in `directory`; `None` if its path is too long for the
