@@ -23,9 +23,12 @@ const SECTION: &str = "# feature: ";
 const CORE: &str = "core";
 const FEATURES: [&str; 2] = [CORE, "local-embeddings"];
 const PROJECT: &str = "python/pyproject.toml";
-const PYTHON_TOOLS: [(&str, &str); 2] = [
+/// The environments that checks and measurements run in: what they ask for, and their pins.
+pub(crate) const ENVIRONMENTS: [(&str, &str); 4] = [
     ("release/python-tools.in", "release/python-tools.txt"),
     ("release/python-tests.in", "release/python-tests.txt"),
+    ("release/python-grpc.in", "release/python-grpc.txt"),
+    ("release/python-bench.in", "release/python-bench.txt"),
 ];
 
 #[derive(Args)]
@@ -80,7 +83,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let lock = resolver.lock(committed.as_deref())?;
     ktx_asset::Lock::parse(lock.as_bytes()).context("The new lock is not one that ktx reads")?;
     let mut files = vec![(PATH, lock)];
-    for (input, output) in PYTHON_TOOLS {
+    for (input, output) in ENVIRONMENTS {
         files.push((output, resolver.pins(input, output, options.upgrade)?));
     }
     resolver.check_wheels(&files[0].1)?;

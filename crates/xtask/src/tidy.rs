@@ -24,24 +24,36 @@ const INSTALL_SCRIPTS: [&str; 6] = [
     "postprepare",
 ];
 /// Where the libraries' sources are.
-const LIBRARIES: [&str; 5] = [
+const LIBRARIES: [&str; 7] = [
     "crates/ktx-os/src/",
     "crates/ktx-asset/src/",
     "crates/ktx-env/src/",
+    "crates/ktx-protocol/src/",
     "crates/ktx-runtime/src/",
+    "crates/ktx-service/src/",
     "crates/ktx-node/src/",
 ];
 /// The registry of environment variables.
 const VARIABLES: &str = "crates/ktx-os/src/variables.rs";
 /// What only one file of the libraries holds.
-const OWNERS: [(&str, &[&str]); 3] = [
+const OWNERS: [(&str, &[&str]); 4] = [
     (
         "crates/ktx-runtime/src/layout.rs",
-        &["\".venv", "\"install.log\"", "\"kaelio\""],
+        &[
+            "\".venv",
+            "\"install.log\"",
+            "\"kaelio\"",
+            "\"daemon.json\"",
+            "\"daemons\"",
+        ],
     ),
     (
         "crates/ktx-env/src/uv.rs",
         &["\"pip\"", "\"--require-hashes\"", "\"--only-binary\""],
+    ),
+    (
+        "crates/ktx-protocol/src/endpoint.rs",
+        &["\"unix:", "\".sock\"", "sun_path"],
     ),
     (VARIABLES, &["var(\"", "var_os(\""]),
 ];
@@ -153,7 +165,7 @@ fn versions(policy: &Policy) -> Result<Vec<String>> {
 fn sources(files: &Files) -> Result<Vec<String>> {
     let mut problems = Vec::new();
     for (name, extension) in
-        files.with_extension(&["rs", "ts", "mts", "cts", "mjs", "js", "py", "sh"])
+        files.with_extension(&["rs", "ts", "mts", "cts", "mjs", "js", "py", "proto", "sh"])
     {
         let text = fs_err::read_to_string(repo::path(name))?;
         if !has_purpose(&text, extension) {
@@ -263,11 +275,8 @@ fn pins(policy: &Policy) -> Result<Vec<String>> {
             policy.uv.version
         ));
     }
-    for name in [
-        lock::PATH,
-        "release/python-tools.txt",
-        "release/python-tests.txt",
-    ] {
+    let locks = lock::ENVIRONMENTS.iter().map(|(_, pins)| *pins);
+    for name in locks.chain([lock::PATH]) {
         if fs_err::read_to_string(repo::path(name))?.contains("://") {
             problems.push(format!("{name}: names an address"));
         }
