@@ -6,6 +6,7 @@ mod provider;
 mod v1;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ktx_protocol::DESCRIPTORS;
@@ -14,10 +15,13 @@ use ktx_protocol::protocol::domain_plugin_service_server::DomainPluginServiceSer
 use ktx_protocol::protocol::python_service_server::PythonServiceServer;
 use ktx_protocol::startup::Token;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::body::Body;
+use tonic::codegen::http::Response;
 use tonic::service::{InterceptorLayer, Routes};
 use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Code, Status};
 use tonic_health::ServingStatus;
+use tower::util::MapResponseLayer;
 
 use crate::error::Error;
 use crate::listen::Listener;
@@ -58,8 +62,19 @@ pub async fn serve(
         Some(identity) => server.tls_config(ServerTlsConfig::new().identity(identity))?,
         None => server,
     };
+    let has_refused = Arc::new(AtomicBool::new(false));
+    let note = move |response: Response<Body>| {
+        let status = response.headers().get(Status::GRPC_STATUS);
+        // The code for a message that is larger than what is read.
+        if status.is_some_and(|status| status == "11") && !has_refused.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!("refused a message that is too large; later ones are not logged");
+        }
+        response
+    };
     let router = server
         .layer(InterceptorLayer::new(auth::Authentication::new(token)))
+        .layer(MapResponseLayer::new(note))
         .add_routes(services);
     let ended = leaving.cancelled_owned();
     match listener {

@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn a_new_socket_has_a_name_that_tells_what_it_is() {
         let endpoint = Endpoint::new_socket(Path::new("/run"), 0xbeef).unwrap();
-        assert_eq!(endpoint.to_string(), "unix:/run/0000beef.sock");
+        assert_eq!(endpoint.to_string(), "unix:/run/0000beef@localhost");
         assert!(is_socket_name(endpoint.socket_path().unwrap()));
         assert!(!is_socket_name(Path::new("/run/docker.sock")));
         let long = format!("/{}", "a".repeat(100));
