@@ -13,6 +13,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::watch;
 
 use crate::channel::{Handle, hand_down};
+#[cfg(unix)]
 use crate::contain;
 use crate::guard::{Charge, End, Notice, Order, Role};
 use crate::interpreter::Interpreter;

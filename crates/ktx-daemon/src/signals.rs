@@ -46,7 +46,7 @@ pub fn watch(cancellation: &CancellationToken) -> Result<Signal, Error> {
 pub fn watch(cancellation: &CancellationToken) -> Result<Signal, Error> {
     let mut events = tokio::signal::windows::ctrl_c().map_err(Error::system("watch for Ctrl-C"))?;
     let first = Signal::default();
-    let noted = first.clone();
+    let (noted, cancellation) = (first.clone(), cancellation.clone());
     tokio::spawn(async move {
         events.recv().await;
         noted.0.store(2, Ordering::Relaxed);
