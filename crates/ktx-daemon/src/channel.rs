@@ -71,7 +71,6 @@ pub fn inherited(number: usize) -> io::Result<Handle> {
 
 /// What this process inherited under `number`.
 #[cfg(windows)]
-#[expect(clippy::unnecessary_wraps, reason = "the other platforms can fail")]
 pub fn inherited(number: usize) -> io::Result<Handle> {
     use std::os::windows::io::FromRawHandle;
 
