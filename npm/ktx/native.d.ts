@@ -9,6 +9,34 @@ export declare class Cancellation {
   cancel(): void
 }
 
+/** Which daemon, and how it runs if it is started. */
+export interface DaemonOptions {
+  /** The project that it belongs to; the user's by default. */
+  projectDir?: string
+  /** Ends one that runs, and starts another. */
+  force?: boolean
+  /** It leaves when nothing was run for so long; 0 is never. */
+  idleTimeoutMs?: number
+  /** Memory that each process of a call may take. */
+  maxMemoryBytes?: number
+  /** Calls that run at once. */
+  maxConcurrency?: number
+}
+
+/**
+ * Looks at the daemon; changes nothing. Without `dialer` it is only seen
+ * whether its process is there.
+ */
+export declare function daemonStatus(options: LayoutOptions, daemon: DaemonOptions, dialer?: Dialer | undefined | null): Promise<any>
+
+/** Makes calls to daemons. Must neither throw nor reject. */
+export interface Dialer {
+  /** `grpc.health.v1.Health/Check`. */
+  health: (request: RpcRequest) => Promise<RpcReply>
+  /** `protocol.DomainPluginService/Shutdown`. */
+  shutdown: (request: RpcRequest) => Promise<RpcReply>
+}
+
 /** Checks uv, the asset and the runtime; installs nothing. */
 export declare function doctor(options: LayoutOptions, hooks: Hooks): Promise<any>
 
@@ -103,8 +131,36 @@ export interface PruneOptions {
   dryRun?: boolean
 }
 
+/** What became of a call. */
+export interface RpcReply {
+  /** Whether the daemon answered as it should. */
+  ok: boolean
+  /** Why it did not. */
+  message?: string
+}
+
+/** Whom to call. */
+export interface RpcRequest {
+  /** `unix:/path/to/socket`, or an address and a port. */
+  endpoint: string
+  /** What the call has to carry. */
+  token: string
+}
+
+/** Finds the daemon of an installed runtime, or starts it. */
+export declare function startDaemon(options: LayoutOptions, daemon: DaemonOptions, dialer: Dialer, cancellation?: Cancellation | undefined | null): Promise<any>
+
 /** Looks at the runtime; changes nothing. */
 export declare function status(options: LayoutOptions): Promise<any>
+
+/** Ends every daemon under the runtime root, of every version and project. */
+export declare function stopAllDaemons(options: LayoutOptions, dialer: Dialer): Promise<any>
+
+/**
+ * Ends the daemons of this version and of the user or the project, in
+ * whatever environment they run.
+ */
+export declare function stopDaemon(options: LayoutOptions, daemon: DaemonOptions, dialer: Dialer): Promise<any>
 
 /**
  * Hands traces that `filter` selects to `sink`, from now on and for the whole

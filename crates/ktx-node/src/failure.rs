@@ -7,6 +7,7 @@ use ktx_asset::{AssetError, UnknownFeature};
 use ktx_env::EnvError;
 use ktx_os::code::Code;
 use ktx_runtime::RuntimeError;
+use ktx_service::ServiceError;
 use napi::bindgen_prelude::{PromiseRaw, ToNapiValue};
 use napi::{Env, Error, JsValue, Status};
 use tokio::task::JoinError;
@@ -22,6 +23,17 @@ pub(crate) struct Failure {
 
 impl From<RuntimeError> for Failure {
     fn from(error: RuntimeError) -> Self {
+        Self {
+            code: error.code().as_str(),
+            message: ktx_env::explain(&error),
+            hints: error.hints(),
+            log_path: error.log_path().map(Into::into),
+        }
+    }
+}
+
+impl From<ServiceError> for Failure {
+    fn from(error: ServiceError) -> Self {
         Self {
             code: error.code().as_str(),
             message: ktx_env::explain(&error),
@@ -50,12 +62,7 @@ impl From<EnvError> for Failure {
 
 impl From<UnknownFeature> for Failure {
     fn from(error: UnknownFeature) -> Self {
-        Self {
-            code: Code::Usage.as_str(),
-            message: error.to_string(),
-            hints: Vec::new(),
-            log_path: None,
-        }
+        Self::usage(error.to_string())
     }
 }
 
@@ -84,6 +91,16 @@ impl From<JoinError> for Failure {
 }
 
 impl Failure {
+    /// A value that an option cannot have.
+    pub(crate) fn usage(message: String) -> Self {
+        Self {
+            code: Code::Usage.as_str(),
+            message,
+            hints: Vec::new(),
+            log_path: None,
+        }
+    }
+
     /// A defect of ktx itself.
     fn internal(reason: &str) -> Self {
         Self {

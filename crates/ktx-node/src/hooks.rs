@@ -35,7 +35,7 @@ pub struct Hooks<'a> {
 #[napi]
 #[derive(Default)]
 pub struct Cancellation {
-    token: CancellationToken,
+    pub(crate) token: CancellationToken,
 }
 
 #[napi]

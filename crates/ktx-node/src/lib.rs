@@ -8,6 +8,7 @@
 )]
 
 mod convert;
+mod daemon;
 mod failure;
 mod hooks;
 mod trace;
@@ -22,6 +23,9 @@ use failure::{Failure, settle, throw};
 use hooks::{Hooks, Means};
 
 pub use convert::{ExecReply, ExecRequest, ProgressEvent};
+pub use daemon::{
+    RpcReply, RpcRequest, daemon_status, start_daemon, stop_all_daemons, stop_daemon,
+};
 pub use hooks::Cancellation;
 pub use trace::trace;
 

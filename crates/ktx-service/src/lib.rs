@@ -11,13 +11,15 @@ mod lifecycle;
 mod place;
 mod spawn;
 mod state;
+mod status;
 mod stop;
 
 pub use dialer::Dialer;
 pub use error::ServiceError;
 pub use installation::{Installation, Scope};
-pub use lifecycle::{Found, Start, StartStatus, Started, Status, StatusKind, start, status};
+pub use lifecycle::{Found, Start, StartStatus, Started, start};
 pub use place::{Daemons, Place};
 pub use spawn::Settings;
 pub use state::State;
+pub use status::{Look, Status, StatusKind, status};
 pub use stop::{Stop, StopStatus, Stopped, stop, stop_all};

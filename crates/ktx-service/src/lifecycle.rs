@@ -1,4 +1,4 @@
-//! A daemon is found or started, or only looked at.
+//! A daemon is found, or started.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use ktx_protocol::startup::Token;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::dialer::{Dialer, GLANCE, HEALTH, is_healthy};
+use crate::dialer::{Dialer, HEALTH, is_healthy};
 use crate::error::ServiceError;
 use crate::installation::{Installation, Scope};
 use crate::place::{Daemons, Place};
@@ -71,31 +71,6 @@ pub struct Started {
     /// The daemon.
     pub daemon: Found,
     /// Where that is written down.
-    pub state_path: PathBuf,
-}
-
-/// Whether a daemon runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum StatusKind {
-    /// None does.
-    Stopped,
-    /// One does, and answers.
-    Running,
-    /// What is written down is not of a daemon that could be used.
-    Stale,
-}
-
-/// What was seen of a daemon.
-#[derive(Clone, Debug)]
-pub struct Status {
-    /// Whether it runs.
-    pub kind: StatusKind,
-    /// What was seen, in one line.
-    pub detail: String,
-    /// The daemon, if its state can be read.
-    pub daemon: Option<Found>,
-    /// Where it is, or would be, written down.
     pub state_path: PathBuf,
 }
 
@@ -260,79 +235,4 @@ fn started(status: StartStatus, record: Record, place: &Place) -> Started {
         daemon: record.into(),
         state_path: place.state_path.clone(),
     }
-}
-
-/// Looks at the daemon of `installation`; changes nothing. Without a `dialer`
-/// it is only seen whether its process is there.
-///
-/// # Errors
-///
-/// If the system refuses to tell.
-pub async fn status(
-    daemons: &Daemons,
-    installation: &Installation,
-    scope: &Scope,
-    dialer: Option<&dyn Dialer>,
-) -> Result<Status, ServiceError> {
-    let place = daemons.place(&installation.key(scope));
-    let (kind, detail, daemon) = match look(&place)? {
-        Seen::Nothing => match elsewhere(daemons, &installation.version, scope)? {
-            None => {
-                let detail = "No KTX Python daemon is running".to_owned();
-                (StatusKind::Stopped, detail, None)
-            }
-            Some(record) => {
-                let detail = format!(
-                    "The daemon (process {}) runs in an environment that was replaced",
-                    record.state.process.pid
-                );
-                (StatusKind::Stale, detail, Some(record))
-            }
-        },
-        Seen::Dead { detail, record } => (StatusKind::Stale, detail, record),
-        Seen::Newer => {
-            let detail = "The daemon's state was written by a newer ktx".to_owned();
-            (StatusKind::Stale, detail, None)
-        }
-        Seen::Alive(record) => {
-            let answer = match dialer {
-                Some(dialer) => is_healthy(dialer, &record, GLANCE).await,
-                None => Ok(()),
-            };
-            let state = &record.state;
-            let pid = state.process.pid;
-            match answer {
-                Ok(()) => {
-                    let detail = format!("Daemon running at {} (process {pid})", state.endpoint);
-                    (StatusKind::Running, detail, Some(record))
-                }
-                Err(reason) => {
-                    let detail = format!("The daemon (process {pid}) does not answer: {reason}");
-                    (StatusKind::Stale, detail, Some(record))
-                }
-            }
-        }
-    };
-    Ok(Status {
-        kind,
-        detail,
-        daemon: daemon.map(|record| (*record).into()),
-        state_path: place.state_path,
-    })
-}
-
-/// A daemon of this version and scope that runs in another environment.
-fn elsewhere(
-    daemons: &Daemons,
-    version: &str,
-    scope: &Scope,
-) -> Result<Option<Box<Record>>, ServiceError> {
-    for place in daemons.places()? {
-        if let Seen::Alive(record) = look(&place)?
-            && record.is_of(version, scope)
-        {
-            return Ok(Some(record));
-        }
-    }
-    Ok(None)
 }

@@ -106,7 +106,7 @@ impl Place {
                 reasons.push(format!("`{}` is too long", directory.display()));
                 continue;
             };
-            match make_private(&directory) {
+            match make_private(&directory).and_then(|()| remove_sockets(&directory)) {
                 Ok(()) => return Ok(endpoint),
                 Err(error) => reasons.push(error.to_string()),
             }
@@ -122,9 +122,7 @@ impl Place {
         remove(&self.state_path)?;
         // A daemon that was killed while it was started left no word of where
         // it listened.
-        for path in sockets(&self.directory).map_err(ServiceError::io(&self.directory))? {
-            remove(&path)?;
-        }
+        remove_sockets(&self.directory)?;
         if let Some(path) = socket.filter(|path| is_socket_name(path)) {
             remove(path)?;
             if let Some(directory) = path.parent().filter(|parent| *parent != self.directory) {
@@ -188,15 +186,15 @@ fn check_trusted(directory: &Path) -> Result<(), ServiceError> {
     }
 }
 
-fn sockets(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
+/// Removes the sockets in a daemon's own directory.
+fn remove_sockets(directory: &Path) -> Result<(), ServiceError> {
+    for entry in fs::read_dir(directory).map_err(ServiceError::io(directory))? {
+        let path = entry.map_err(ServiceError::io(directory))?.path();
         if is_socket_name(&path) {
-            found.push(path);
+            remove(&path)?;
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 fn remove(path: &Path) -> Result<(), ServiceError> {
