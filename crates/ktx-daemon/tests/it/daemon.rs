@@ -1,0 +1,7 @@
+//! `ktx-daemon serve` as its clients see it: the built binary in a real virtual
+//! environment, spoken to over gRPC.
+#![cfg(unix)]
+
+mod support;
+
+mod serving;
