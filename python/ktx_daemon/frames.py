@@ -21,8 +21,9 @@ _LARGE_CHUNK = 1 << 20
 class Channel:
     """Requests in, reports out, over one socket or two pipes.
 
-    Signal handlers of the user's code may raise at any time; no byte is lost
-    or written twice then.
+    Signal handlers of the user's code may raise at any point in here and around
+    it. What has been done is therefore kept in attributes, each step of it by
+    one instruction of the interpreter, and every method can be called again.
     """
 
     def __init__(self, source: int, target: int) -> None:
@@ -30,36 +31,42 @@ class Channel:
         self._source = (source,)
         self._target = (target,)
         self._received: list[bytes] = []
+        self._written: list[int] = []
+        # The fields of a request that has not begun.
+        self.request: list[bytes] = []
+        # The fields of a report that is due.
+        self.report: tuple[bytes, ...] = ()
 
-    def receive(self) -> list[bytes] | None:
-        """Return the fields of the next frame, or `None` if no more come.
-
-        After an exception, call it again.
-        """
+    def receive(self) -> bool:
+        """Wait for the next request; return whether one came."""
         if not self._fill(4):
-            return None
+            return False
         end = 4 + int.from_bytes(self._received[0][:4], "big")
         if not self._fill(end):
-            return None
+            return False
         data = self._received[0]
-        fields = _split(data, end)
-        self._received[:] = [data[end:]]
+        fields, rest = _split(data, end), [data[end:]]
+        self._received, self.request = rest, fields
+        return True
+
+    def begin(self, report: tuple[bytes, ...]) -> list[bytes]:
+        """Return the request; from here on `report` is due, if no other is."""
+        fields = self.request
+        self.request, self.report = [], report
         return fields
 
-    def send(self, fields: tuple[bytes, ...]) -> bool:
-        """Write a frame; return whether anybody reads it."""
-        data = memoryview(_join(fields))
-        written: list[int] = []
-        while data:
+    def send(self) -> bool:
+        """Write the report that is due; return whether anybody reads it."""
+        data = memoryview(_join(self.report))
+        while (size := sum(self._written)) < len(data):
             try:
                 # See `_fill`.
-                written.extend(map(os.write, self._target, (data,)))
-            except OSError:
-                return False
-            except BaseException:  # noqa: BLE001, S110 half a frame would end the worker
-                pass
-            data = data[sum(written) :]
-            written.clear()
+                self._written.extend(map(os.write, self._target, (data[size:],)))
+            except OSError as error:  # noqa: PERF203 nearly always once
+                if _is_of_system(error):
+                    return False
+                raise
+        self._written, self.report = [], ()
         return True
 
     def _fill(self, wanted: int) -> bool:
@@ -72,15 +79,23 @@ class Channel:
                 # `extend` and `map` are one step for the interpreter: no
                 # signal handler comes between reading bytes and keeping them.
                 received.extend(map(os.read, self._source, (chunk,)))
-            except OSError:
-                # The code closed descriptors that are not its own.
-                return False
+            except OSError as error:
+                if _is_of_system(error):
+                    # The code closed descriptors that are not its own.
+                    return False
+                raise
             if not received[-1]:
                 return False
             size += len(received[-1])
         if len(received) > 1:
-            received[:] = [b"".join(received)]
+            self._received = [b"".join(received)]
         return True
+
+
+def _is_of_system(error: BaseException) -> bool:
+    """Return whether a call to the system failed, and no signal handler."""
+    frames = error.__traceback__
+    return isinstance(error, OSError) and frames is not None and frames.tb_next is None
 
 
 def _split(data: bytes, end: int) -> list[bytes]:

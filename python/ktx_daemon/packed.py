@@ -40,11 +40,12 @@ def pack(value: object) -> bytes:
 
 
 def unpack(data: bytes) -> object:
-    """Return the value of one MessagePack object.
-
-    Raises `ValueError`, `TypeError` or `OverflowError` for what has none.
-    """
-    return _read(data, 1)
+    """Return the value of one MessagePack object; `ValueError` if it has none."""
+    try:
+        return _read(data, 0)
+    except (ValueError, TypeError, OverflowError) as error:
+        reason = str(error) or f"it is no MessagePack: {type(error).__name__}"
+        raise ValueError(reason) from None
 
 
 class _Walk:

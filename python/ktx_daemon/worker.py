@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
+# What is reported of a call that a signal handler ends, but not the code of it.
+_INTERRUPTED = (b"exception", b"A signal handler raised an exception", b"", b"")
+
+
 class UnreadableError(Exception):
     """What the call works on is in a form that Python does not read."""
 
@@ -35,8 +39,7 @@ class Request:
 
     def __init__(self, fields: list[bytes]) -> None:
         """Take the fields in the order in which they are sent."""
-        mode, form, filename, cwd, upstream_form, upstream, code, args, env = fields
-        self.is_session = mode == b"session"
+        _, form, filename, cwd, upstream_form, upstream, code, args, env = fields
         self.form = form
         self.filename = filename.decode()
         self.cwd = cwd.decode()
@@ -54,18 +57,18 @@ class Report:
         """Report to `channel`, from this process and no child of it."""
         self._channel = channel
         self._owner = os.getpid()
-        self._fields: tuple[bytes, ...] = ()
 
     def value(self, data: bytes) -> None:
         """Keep the call's value."""
         if len(data) > MAX_FIELD:
             self.failure("unserializable", f"value takes {len(data)} bytes, more than {MAX_FIELD}")
         else:
-            self._fields = (b"value", data)
+            self._channel.report = (b"value", data)
 
     def failure(self, kind: str, message: str, traceback: str = "", status: str = "") -> None:
         """Keep the call's failure."""
-        self._fields = (kind.encode(), _text(message), _text(traceback), status.encode())
+        texts = (message, traceback, status)
+        self._channel.report = (kind.encode(), *map(_text, texts))
 
     def in_child(self) -> bool:
         """Return whether the code forked and this is the child."""
@@ -76,7 +79,7 @@ class Report:
         if self.in_child():
             return False
         flush()
-        return self._channel.send(self._fields)
+        return self._channel.send()
 
 
 class Calls:
@@ -96,7 +99,10 @@ class Calls:
     def run(self, request: Request) -> int:
         """Run the code and leave what came of it in the report; return a status."""
         try:
-            return self._run(request)
+            try:
+                return self._run(request)
+            except BaseException as error:  # noqa: BLE001 every exception is reported
+                return self._raised(error)
         except BaseException as error:  # noqa: BLE001 out of memory, or a signal handler's
             self._report.failure(_kind(error), type(error).__name__)
             return 1
@@ -113,14 +119,12 @@ class Calls:
             return 1
         try:
             code = prepare(request.code, filename)
-        except BaseException as error:  # noqa: BLE001 compile raises more than SyntaxError
+        except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
             return self._syntax(error)
         try:
             exec(code, self._namespace)  # noqa: S102 it is what this program is for
         except SystemExit as leaving:
             return self._left(leaving, request.form)
-        except BaseException as error:  # noqa: BLE001 every exception is reported
-            return self._raised(error)
         return self._value(request.form)
 
     def _enter(self, request: Request) -> None:
@@ -153,8 +157,6 @@ class Calls:
         except UnserializableError as error:
             self._report.failure("unserializable", str(error))
             return 1
-        except BaseException as error:  # noqa: BLE001 `repr` and iteration run the code's methods
-            return self._raised(error)
         return 0
 
     def _left(self, leaving: SystemExit, form: bytes) -> int:
@@ -224,37 +226,44 @@ def work(channel: Channel) -> None:
 
 def _serve(channel: Channel) -> int:
     """Serve requests until they or the code end the worker; return its status."""
-    channel.send((b"ready",))
-    fields = channel.receive()
-    if fields is None:
+    channel.report = (b"ready",)
+    channel.send()
+    if not channel.receive():
         return 0
     report = Report(channel)
-    request = Request(fields)
-    calls = Calls(report, is_session=request.is_session)
-    if not request.is_session:
-        # Exit handlers run in reverse, after all threads: this one, registered
-        # before any of the code's, reports when those are done.
-        atexit.register(report.send)
-        return calls.run(request)
+    is_session = channel.request[:1] == [b"session"]
+    calls = Calls(report, is_session=is_session)
+    if is_session:
+        return _serve_session(channel, report, calls)
+    # Exit handlers run in reverse, after all threads: this one, registered
+    # before any of the code's, reports when those are done.
+    atexit.register(report.send)
+    return calls.run(Request(channel.begin(_INTERRUPTED)))
+
+
+def _serve_session(channel: Channel, report: Report, calls: Calls) -> int:
     # Only it can tell the texts of many calls apart.
     import linecache  # noqa: F401, PLC0415 a single call has no use for it
 
-    while fields:
-        status = calls.run(Request(fields))
-        if report.in_child():
-            return status
-        if not report.send():
-            return 0
-        fields = _next(channel)
-    return 0
-
-
-def _next(channel: Channel) -> list[bytes] | None:
     while True:
         try:
-            return channel.receive()
+            return _alternate(channel, report, calls)
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001, PERF203 a signal handler's
             _complain(error)
+
+
+def _alternate(channel: Channel, report: Report, calls: Calls) -> int:
+    """Run and report, call by call; after an exception go on with what is due."""
+    while True:
+        if channel.report:
+            if not report.send():
+                return 0
+        elif channel.request:
+            status = calls.run(Request(channel.begin(_INTERRUPTED)))
+            if report.in_child():
+                return status
+        elif not channel.receive():
+            return 0
 
 
 def _complain(error: BaseException) -> None:

@@ -5,7 +5,7 @@ import linecache
 
 import pytest
 
-from ktx_daemon.source import LAST_VALUE, SourceLoader, prepare
+from ktx_daemon.source import LAST_VALUE, MAX_TEXTS_SIZE, Sources, prepare
 
 
 def run(text, **names):
@@ -67,10 +67,47 @@ def test_leaves_errors_to_the_caller(text):
         prepare(text, "test:code")
 
 
-def test_gives_linecache_and_inspect_the_text():
+@pytest.fixture
+def sources():
+    yield Sources()
+    linecache.clearcache()
+
+
+def test_names_the_texts_of_calls(sources):
+    names = [sources.add("1", name) for name in ("", "a.py", "", "a.py")]
+    assert names == ["ktx:code", "a.py", "ktx:code-3", "a.py"]
+
+
+def test_gives_linecache_and_inspect_the_text(sources):
     text = "def f():\n    return 1\n"
-    namespace = run(text, __loader__=SourceLoader(text))
+    sources.add(text, "test:code")
+    linecache.clearcache()
+    namespace = run(text, __loader__=sources)
     assert linecache.lazycache("test:code", namespace)
     assert linecache.getline("test:code", 2) == "    return 1\n"
     assert inspect.getsource(namespace["f"]) == text
-    linecache.clearcache()
+
+
+def test_gives_no_other_text_for_one_that_is_gone(sources):
+    sources.add("first", "test:code")
+    sources.add("second", "test:code-2")
+    assert sources.get_source("__main__") is None
+
+
+def test_counts_lines_as_the_interpreter_does(sources):
+    text = "\ufeff'\x0c\u2028'\r\n2\r3\n"
+    sources.add(text, "test:code")
+    assert linecache.getlines("test:code")[1:3] == ["2\n", "3\n"]
+
+
+def test_bounds_what_is_kept_of_long_texts(sources):
+    half = "#" * (MAX_TEXTS_SIZE // 2)
+    for number in range(3):
+        sources.add(half, f"test:{number}")
+    assert [bool(linecache.getlines(f"test:{number}")) for number in range(3)] == [
+        False,
+        True,
+        True,
+    ]
+    sources.add(half * 3, "test:3")
+    assert [bool(linecache.getlines(f"test:{number}")) for number in (2, 3)] == [False, True]

@@ -115,19 +115,28 @@ def test_is_no_victim_of_a_low_recursion_limit():
         sys.setrecursionlimit(limit)
 
 
+class Generic:
+    """The shape of a numpy scalar, for an environment without numpy."""
+
+    dtype = types.SimpleNamespace(fields=None, base=types.SimpleNamespace(kind="f"))
+
+    def __init__(self, item):
+        self._item = item
+
+    def item(self):
+        return self if self._item is None else self._item
+
+
+class Array:
+    """The shape of a numpy array."""
+
+    dtype = Generic.dtype
+
+    def tolist(self):
+        return [[1, 2], [3, math.nan]]
+
+
 def test_takes_numpy_values_for_what_they_hold(monkeypatch):
-    # The shape of numpy's classes; the real ones are not in the test environment.
-    class Generic:
-        def __init__(self, item):
-            self._item = item
-
-        def item(self):
-            return self if self._item is None else self._item
-
-    class Array:
-        def tolist(self):
-            return [[1, 2], [3, math.nan]]
-
     module = types.SimpleNamespace(generic=Generic, ndarray=Array)
     monkeypatch.setitem(sys.modules, "numpy", module)
     assert encode({"n": Generic(3)}) == '{"n":3}'
