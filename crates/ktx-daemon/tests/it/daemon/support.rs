@@ -9,10 +9,11 @@ use ktx_protocol::ktx::v1;
 use ktx_protocol::ktx::v1::execute_event::Event;
 use ktx_protocol::ktx::v1::python_client::PythonClient;
 use ktx_protocol::startup::{Ready, Token};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::{Child, Command};
 use tonic::metadata::MetadataValue;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -150,7 +151,7 @@ impl Daemon {
         let mut command = world.command();
         command.args(["--listen", &world.endpoint()]).args(options);
         let mut process = command.spawn().unwrap();
-        let ready = ready(process.stdout.take().unwrap()).await;
+        let ready = ready::<Ready>(&mut process).await;
         assert_eq!(ready.endpoint.to_string(), world.endpoint());
         assert_eq!(Some(ready.pid), process.id());
         Self {
@@ -258,12 +259,17 @@ pub(crate) fn client(channel: Channel, bearer: Bearer) -> Client {
         .max_encoding_message_size(usize::MAX)
 }
 
-/// The line that a daemon says when it listens.
-pub(crate) async fn ready(stdout: ChildStdout) -> Ready {
-    let mut lines = BufReader::new(stdout).lines();
+/// What a daemon says when it listens.
+pub(crate) async fn ready<T: DeserializeOwned>(process: &mut Child) -> T {
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
     let line = tokio::time::timeout(PATIENCE, lines.next_line()).await;
-    let line = line.expect("the daemon speaks").unwrap().unwrap();
-    serde_json::from_str(&line).unwrap()
+    if let Some(line) = line.expect("the daemon speaks").unwrap() {
+        return serde_json::from_str(&line).unwrap();
+    }
+    let mut reason = String::new();
+    let mut stderr = process.stderr.take().unwrap();
+    stderr.read_to_string(&mut reason).await.unwrap();
+    panic!("the daemon ended: {reason}");
 }
 
 /// A call of `code` in a process of its own.
