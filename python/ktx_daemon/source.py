@@ -61,15 +61,26 @@ class Sources:
         self._calls = 0
         self._size = 0
         self._texts: dict[str, str] = {}
+        # Programs send the same text again and again, with other data.
+        self._names: dict[tuple[str, str], str] = {}
+        self._compiled: dict[str, CodeType] = {}
 
-    def add(self, text: str, filename: str) -> str:
-        """Keep the text of the next call; return the file name to give it."""
+    def add(self, text: str, given: str) -> str:
+        """Keep the text of the next call; return the file name to give it.
+
+        A text that was run before has the name that it had then.
+        """
         self._calls += 1
+        filename = self._names.get((text, given), given)
+        if (text, given) in self._names:
+            self._texts[filename] = self._texts.pop(filename)
+            return filename
         if not filename:
             number = f"-{self._calls}" if self._calls > 1 else ""
             filename = f"{DEFAULT_FILENAME}{number}"
         self._drop(filename)
         self._texts[filename] = text
+        self._names[text, given] = filename
         self._size += len(text)
         while len(self._texts) > MAX_TEXTS or (
             self._size > MAX_TEXTS_SIZE and len(self._texts) > 1
@@ -77,6 +88,13 @@ class Sources:
             self._drop(next(iter(self._texts)))
         self._show(filename)
         return filename
+
+    def compiled(self, filename: str) -> CodeType:
+        """Return the text of this name, compiled."""
+        code = self._compiled.get(filename)
+        if code is None:
+            code = self._compiled[filename] = prepare(self._texts[filename], filename)
+        return code
 
     def show(self) -> None:
         """Let `linecache` quote the texts that ran, whatever files hold by now."""
@@ -95,6 +113,10 @@ class Sources:
         text = self._texts.pop(filename, None)
         if text is not None:
             self._size -= len(text)
+            self._compiled.pop(filename, None)
+            # The name was given with the text, or made for it.
+            if self._names.pop((text, filename), None) is None:
+                del self._names[text, ""]
             linecache = sys.modules.get("linecache")
             if linecache:
                 linecache.cache.pop(filename, None)

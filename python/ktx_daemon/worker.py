@@ -18,7 +18,7 @@ import sys
 
 from ktx_daemon.ending import Ending, flush
 from ktx_daemon.frames import MAX_FIELD, Channel
-from ktx_daemon.source import LAST_VALUE, Sources, prepare
+from ktx_daemon.source import LAST_VALUE, Sources
 from ktx_daemon.values import UnserializableError, encode, quoted
 
 TYPE_CHECKING = False
@@ -118,7 +118,7 @@ class Calls:
             self._report.failure(_kind(error), f"{type(error).__name__}: {error}")
             return 1
         try:
-            code = prepare(request.code, filename)
+            code = self._sources.compiled(filename)
         except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
             return self._syntax(error)
         try:

@@ -5,7 +5,7 @@ import linecache
 
 import pytest
 
-from ktx_daemon.source import LAST_VALUE, MAX_TEXTS_SIZE, Sources, prepare
+from ktx_daemon.source import LAST_VALUE, MAX_TEXTS, MAX_TEXTS_SIZE, Sources, prepare
 
 
 def run(text, **names):
@@ -74,8 +74,21 @@ def sources():
 
 
 def test_names_the_texts_of_calls(sources):
-    names = [sources.add("1", name) for name in ("", "a.py", "", "a.py")]
+    calls = [("1", ""), ("2", "a.py"), ("3", ""), ("4", "a.py")]
+    names = [sources.add(text, name) for text, name in calls]
     assert names == ["ktx:code", "a.py", "ktx:code-3", "a.py"]
+
+
+def test_compiles_a_text_that_comes_again_once(sources):
+    first = sources.add("1 + 1", "")
+    code = sources.compiled(first)
+    sources.add("2", "")
+    assert sources.add("1 + 1", "") == first
+    assert sources.compiled(first) is code
+    assert sources.add("1 + 1", "a.py") == "a.py"
+    for number in range(MAX_TEXTS):
+        sources.add(f"{number}, {number}", "")
+    assert sources.add("1 + 1", "") != first
 
 
 def test_gives_linecache_and_inspect_the_text(sources):
