@@ -19,13 +19,21 @@ import sys
 from _imp import extension_suffixes
 from _weakref import ref
 
+_Module = type(sys)
+
 
 class Ending:
     """What has to be known at the beginning for the end."""
 
     def __init__(self) -> None:
-        """Remember the modules that are not the code's."""
-        self._known = frozenset(sys.modules) - {"__main__"}
+        """Remember what is not the code's."""
+        self._sizes = {
+            name: len(module.__dict__)
+            for name, module in sys.modules.items()
+            if name != "__main__" and isinstance(module, _Module)
+        }
+        # It stays to the end, so nobody has to look whether it is garbage.
+        gc.freeze()
 
     def leave(self, status: int) -> None:
         """End this process with `status`; return if that is left to the interpreter."""
@@ -34,11 +42,52 @@ class Ending:
             threading._shutdown()  # what the interpreter calls
         atexit._run_exitfuncs()  # what the interpreter calls
         flush()
-        modules = {name: module for name, module in sys.modules.items() if name not in self._known}
-        if not any(_is_foreign(name, module) for name, module in modules.items()):
-            _drop(modules)
+        names = [name for name in sys.modules if name not in self._sizes]
+        if not any(_is_foreign(name) for name in names):
+            self._drop(names)
             flush()
             os._exit(status)
+
+    def _drop(self, names: list[str]) -> None:
+        """Free what is the code's, the latest modules first."""
+        # This brings what holds files before the files, also in a cycle.
+        gc.collect()
+        marks = []
+        for name in reversed(names):
+            module = sys.modules.pop(name)
+            if isinstance(module, _Module):
+                marks.append(_Mark.of(module.__dict__))
+            del module
+        for name, size in self._sizes.items():
+            module = sys.modules.get(name)
+            if isinstance(module, _Module):
+                for added in list(module.__dict__)[size:]:
+                    module.__dict__.pop(added, None)
+        gc.collect()
+        for mark in marks:
+            if (left := mark()) is not None:
+                left.empty()
+        gc.collect()
+
+
+class _Mark:
+    """Is in a module's variables, and goes when they go."""
+
+    __slots__ = ("__weakref__", "_variables")
+
+    @classmethod
+    def of(cls, variables: dict[str, object]) -> ref[_Mark]:
+        """Mark `variables`."""
+        mark = cls()
+        mark._variables = variables
+        variables["ktx:mark"] = mark
+        return ref(mark)
+
+    def empty(self) -> None:
+        """Free the variables' values; what is left of the code finds None."""
+        for name in self._variables:
+            if name != "__builtins__":
+                self._variables[name] = None
 
 
 def flush() -> None:
@@ -50,25 +99,9 @@ def flush() -> None:
             continue
 
 
-def _is_foreign(name: str, module: object) -> bool:
+def _is_foreign(name: str) -> bool:
     if name.partition(".")[0] in sys.stdlib_module_names:
         # It loads whatever the code asks for.
         return name == "_ctypes"
-    origin = getattr(getattr(module, "__spec__", None), "origin", None)
+    origin = getattr(getattr(sys.modules[name], "__spec__", None), "origin", None)
     return isinstance(origin, str) and origin.endswith(tuple(extension_suffixes()))
-
-
-def _drop(modules: dict[str, object]) -> None:
-    """Free modules in the order of the interpreter, the latest first."""
-    left = []
-    while modules:
-        name, module = modules.popitem()
-        del sys.modules[name]
-        if isinstance(module, type(sys)):
-            left.append(ref(module))
-        del module
-    gc.collect()
-    for module in left:
-        if (kept := module()) is not None:
-            kept.__dict__.clear()
-    gc.collect()

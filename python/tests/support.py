@@ -226,29 +226,39 @@ class Nursery:
         self._ends = {}
         assert self.line() == "up"
 
+    def write(self, data):
+        self._socket.sendall(data)
+
     def order(self, line, *descriptors):
-        socket.send_fds(self._socket, [f"{line}\n".encode()], descriptors)
+        data = f"{line}\n".encode()
+        if descriptors:
+            socket.send_fds(self._socket, [data], descriptors)
+        else:
+            self.write(data)
 
     def line(self):
-        """The next line that is not the end of a worker."""
-        while True:
-            line = self._lines.until(b"\n").decode().rstrip("\n")
-            word, _, rest = line.partition(" ")
-            if word not in ("exit", "signal"):
-                return line
-            pid, number = rest.split()
-            assert int(pid) not in self._ends
-            self._ends[int(pid)] = f"{word} {number}"
+        """The next line that does not tell of an end."""
+        while (line := self._next()) is None:
+            pass
+        return line
 
     def end(self, pid):
         """How the worker ended."""
         while pid not in self._ends:
-            # Whatever comes, an order that fails is answered after it.
-            self.order("fork")
-            assert self.line().startswith("failed")
-            if pid not in self._ends:
-                time.sleep(0.001)
+            line = self._next()
+            assert line is None, line
         return self._ends.pop(pid)
+
+    def _next(self):
+        """The next line; None if it told of an end, which is kept."""
+        line = self._lines.until(b"\n").decode().rstrip("\n")
+        word, _, rest = line.partition(" ")
+        if word not in ("exit", "signal"):
+            return line
+        pid, number = rest.split()
+        assert int(pid) not in self._ends
+        self._ends[int(pid)] = f"{word} {number}"
+        return None
 
     def fork(self):
         return Forked(self)
