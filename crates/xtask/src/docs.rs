@@ -1,10 +1,12 @@
-//! The commands and programs that README.md and CONTRIBUTING.md show, found and run.
+//! The commands and programs that the documents show, found and run.
 //!
-//! The words after a fence's language say where its block runs: `sh` and `js` blocks run in a
-//! user's project in which the packages are installed, `sh checkout` blocks in this checkout.
+//! The words after a fence's language say where its block runs: `sh`, `js` and `py` blocks run in
+//! a user's project in which the packages are installed, `sh checkout` blocks in this checkout.
+//! The blocks of a document run in order; `ts` blocks are compiled and not run.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -12,9 +14,12 @@ use anyhow::{Context, Result, bail};
 use crate::policy::Policy;
 use crate::project::Project;
 use crate::steps::capture;
-use crate::{npm, repo};
+use crate::tools::{self, PythonTools};
+use crate::{npm, repo, stage};
 
 const DOCUMENTS: [&str; 2] = ["README.md", "CONTRIBUTING.md"];
+const DOCUMENTS_DIR: &str = "docs";
+const PROTO_DIR: &str = "crates/ktx-protocol/proto";
 
 /// Commands that are shown and not run, each with the reason.
 const NOT_RUN: [(&str, &str); 4] = [
@@ -33,72 +38,115 @@ const NOT_RUN: [(&str, &str); 4] = [
     ),
 ];
 
+/// Languages whose programs are shown and not run, each with the reason.
+const LANGUAGES_NOT_RUN: [(&str, &str); 1] = [("go", "a Go toolchain is none of the tools")];
+/// Languages in which nothing can be run.
+const DATA: [&str; 3] = ["json", "proto", "text"];
+
+struct Document {
+    name: String,
+    blocks: Vec<Block>,
+}
+
 /// A fenced block.
 #[derive(Debug, Eq, PartialEq)]
 struct Block {
-    place: Place,
+    kind: Kind,
     text: String,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Place {
+enum Kind {
+    /// Commands that run in the checkout.
     Checkout,
+    /// Commands that run in the project.
     Project,
     /// A program for Node.
-    Script,
+    Node,
+    /// A program for Python, which has the generated gRPC code beside it.
+    Python,
+    /// A program that the TypeScript compiler checks.
+    Types,
+    /// A program that is not run, and why.
+    NotRun(&'static str),
 }
 
 /// Runs everything that the documents show; gives how much that was.
 pub(crate) fn run_commands(policy: &Policy, packs_dir: &Path) -> Result<String> {
-    let blocks = blocks()?;
+    let documents = documents()?;
     let project = Project::with_packages(&npm::tarballs(policy, packs_dir)?)?;
-    let mut seen = BTreeSet::new();
-    for block in &blocks {
-        match block.place {
-            Place::Script => run_script(&project, &block.text)?,
-            Place::Project | Place::Checkout => {
-                for command in
-                    commands(&block.text).filter(|command| reason_not_to_run(command).is_none())
-                {
-                    if seen.insert(command.clone()) {
-                        run_command(&project, block.place, &command)?;
-                    }
-                }
-            }
-        }
-    }
-    let scripts = blocks
+    let mut runner = Runner {
+        project: &project,
+        grpc: OnceCell::new(),
+        seen: BTreeSet::new(),
+        commands: 0,
+        programs: 0,
+        not_run: BTreeSet::new(),
+    };
+    let outcome = documents.iter().try_for_each(|document| {
+        document.blocks.iter().try_for_each(|block| {
+            runner
+                .run(block)
+                .with_context(|| format!("`{}`", document.name))
+        })
+    });
+    // Some of the programs leave a daemon behind, and those that fail do.
+    let stopped = project.stop_daemons();
+    outcome.and(stopped)?;
+    let mut lines: Vec<String> = runner
+        .not_run
         .iter()
-        .filter(|block| block.place == Place::Script)
-        .count();
-    Ok(format!(
-        "{} commands and {scripts} programs ran",
-        seen.len()
-    ))
+        .map(|reason| format!("A program was not run: {reason}"))
+        .collect();
+    lines.push(format!(
+        "{} commands and {} programs ran",
+        runner.commands, runner.programs
+    ));
+    Ok(lines.join("\n"))
 }
 
 /// What is wrong with the documents themselves.
 pub(crate) fn problems() -> Result<Vec<String>> {
-    let shown: BTreeSet<String> = blocks()?
-        .iter()
+    let documents = documents()?;
+    let blocks = || documents.iter().flat_map(|document| &document.blocks);
+    let shown: BTreeSet<String> = blocks()
         .flat_map(|block| commands(&block.text).collect::<Vec<_>>())
         .collect();
-    Ok(NOT_RUN
+    let unknown_commands = NOT_RUN
         .iter()
-        .filter(|(command, _)| !shown.contains(*command))
-        .map(|(command, _)| {
-            format!("`{command}` is exempt from the documentation test and not shown anywhere")
+        .map(|(command, _)| *command)
+        .filter(|command| !shown.contains(*command));
+    let unknown_languages = LANGUAGES_NOT_RUN
+        .iter()
+        .filter(|(_, reason)| !blocks().any(|block| block.kind == Kind::NotRun(reason)))
+        .map(|(language, _)| *language);
+    Ok(unknown_commands
+        .chain(unknown_languages)
+        .map(|exempt| {
+            format!("`{exempt}` is exempt from the documentation test and not shown anywhere")
         })
         .collect())
 }
 
-fn blocks() -> Result<Vec<Block>> {
-    let mut all = Vec::new();
-    for document in DOCUMENTS {
-        let text = fs_err::read_to_string(repo::path(document))?;
-        all.extend(parse(&text).with_context(|| format!("`{document}`"))?);
+fn documents() -> Result<Vec<Document>> {
+    let mut names: Vec<String> = DOCUMENTS.map(str::to_owned).to_vec();
+    let mut guides = Vec::new();
+    for entry in fs_err::read_dir(repo::path(DOCUMENTS_DIR))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if Path::new(&name).extension().is_some_and(|ext| ext == "md") {
+            guides.push(format!("{DOCUMENTS_DIR}/{name}"));
+        }
     }
-    Ok(all)
+    guides.sort_unstable();
+    names.extend(guides);
+    names
+        .into_iter()
+        .map(|name| {
+            let text = fs_err::read_to_string(repo::path(&name))?;
+            let blocks = parse(&text).with_context(|| format!("`{name}`"))?;
+            Ok(Document { name, blocks })
+        })
+        .collect()
 }
 
 fn parse(text: &str) -> Result<Vec<Block>> {
@@ -112,17 +160,24 @@ fn parse(text: &str) -> Result<Vec<Block>> {
             .by_ref()
             .take_while(|line| line.trim() != "```")
             .collect();
-        let place = match info.trim() {
-            "sh checkout" => Place::Checkout,
-            "sh" => Place::Project,
-            "js" => Place::Script,
-            "text" => continue,
-            other => {
-                bail!("A block is marked `{other}`; expected `sh`, `sh checkout`, `js` or `text`")
-            }
+        let info = info.trim();
+        let kind = match info {
+            "sh checkout" => Kind::Checkout,
+            "sh" => Kind::Project,
+            "js" => Kind::Node,
+            "py" => Kind::Python,
+            "ts" => Kind::Types,
+            _ if DATA.contains(&info) => continue,
+            _ => match LANGUAGES_NOT_RUN.iter().find(|(name, _)| *name == info) {
+                Some((_, reason)) => Kind::NotRun(reason),
+                None => bail!(
+                    "A block is marked `{info}`; expected `sh`, `sh checkout`, `js`, `py`, `ts` or one of `{}`",
+                    DATA.join("`, `")
+                ),
+            },
         };
         blocks.push(Block {
-            place,
+            kind,
             text: body.join("\n"),
         });
     }
@@ -136,63 +191,142 @@ fn commands(text: &str) -> impl Iterator<Item = String> + '_ {
         .map(str::to_owned)
 }
 
-fn reason_not_to_run(command: &str) -> Option<&'static str> {
-    NOT_RUN
-        .iter()
-        .find(|(shown, _)| *shown == command)
-        .map(|(_, reason)| *reason)
+fn is_run(command: &str) -> bool {
+    NOT_RUN.iter().all(|(shown, _)| *shown != command)
 }
 
-fn run_command(project: &Project, place: Place, command: &str) -> Result<()> {
-    let sh = project.shell()?;
-    let mut process = match place {
-        Place::Checkout => {
-            let mut process = Command::new("sh");
-            process.args(["-c", command]).current_dir(repo::root());
-            process
+struct Runner<'a> {
+    project: &'a Project,
+    /// Made when a block is the first to need it.
+    grpc: OnceCell<PythonTools>,
+    /// Commands of the checkout: they build, and need not do so twice.
+    seen: BTreeSet<String>,
+    commands: usize,
+    programs: usize,
+    not_run: BTreeSet<&'static str>,
+}
+
+impl Runner<'_> {
+    fn run(&mut self, block: &Block) -> Result<()> {
+        match block.kind {
+            Kind::Checkout => {
+                for command in commands(&block.text).filter(|command| is_run(command)) {
+                    if self.seen.insert(command.clone()) {
+                        run_in_checkout(&command)?;
+                        self.commands += 1;
+                    }
+                }
+            }
+            Kind::Project => {
+                for command in commands(&block.text).filter(|command| is_run(command)) {
+                    self.run_in_project(&command)?;
+                    self.commands += 1;
+                }
+            }
+            Kind::Node => self.run_program("node".as_ref(), "mjs", block)?,
+            Kind::Python => {
+                let python = self.grpc()?.program("python");
+                self.run_program(&python, "py", block)?;
+            }
+            Kind::Types => self.compile(block)?,
+            Kind::NotRun(reason) => {
+                self.not_run.insert(reason);
+            }
         }
-        Place::Project | Place::Script => {
-            Command::from(project.clean(sh.cmd("sh").args(["-c", command])))
-        }
-    };
-    process.env("npm_config_offline", "true");
-    if place == Place::Checkout {
-        process.env_remove("npm_config_offline");
+        Ok(())
     }
-    capture("docs", process).with_context(|| format!("The documented command `{command}`"))?;
-    Ok(())
+
+    fn run_in_project(&self, command: &str) -> Result<()> {
+        let sh = self.project.shell()?;
+        let mut process = self.project.clean(sh.cmd("sh").args(["-c", command]));
+        // Only here: ktx is to look for an interpreter where a user's machine has one.
+        if command.starts_with("python ") {
+            process = process.env("PATH", self.project.path_after(self.grpc()?.bin_dir())?);
+        }
+        let mut process = Command::from(process);
+        process.env("npm_config_offline", "true");
+        capture("docs", process).with_context(|| format!("The documented command `{command}`"))?;
+        Ok(())
+    }
+
+    /// Python with gRPC; the descriptions of the services are then in the project.
+    fn grpc(&self) -> Result<&PythonTools> {
+        if let Some(tools) = self.grpc.get() {
+            return Ok(tools);
+        }
+        stage::copy_tree(&repo::path(PROTO_DIR), &self.project.dir().join("proto"))?;
+        let tools = PythonTools::grpc()?;
+        Ok(self.grpc.get_or_init(|| tools))
+    }
+
+    fn run_program(&mut self, program: &Path, extension: &str, block: &Block) -> Result<()> {
+        let path = self.write(extension, block)?;
+        let sh = self.project.shell()?;
+        let process = self.project.clean(sh.cmd(program).arg(path));
+        self.capture_program(Command::from(process), block)
+    }
+
+    fn compile(&mut self, block: &Block) -> Result<()> {
+        let path = self.write("mts", block)?;
+        let sh = self.project.shell()?;
+        let process = sh
+            .cmd(tools::node_program("tsc"))
+            .args(["--noEmit", "--strict", "--module", "nodenext"])
+            .args(["--target", "es2022", "--types", "node", "--typeRoots"])
+            .arg(repo::path("node_modules/@types"))
+            .arg(path);
+        self.capture_program(Command::from(process), block)
+    }
+
+    fn write(&self, extension: &str, block: &Block) -> Result<String> {
+        let name = format!("documented.{extension}");
+        fs_err::write(self.project.dir().join(&name), &block.text)?;
+        Ok(name)
+    }
+
+    fn capture_program(&mut self, process: Command, block: &Block) -> Result<()> {
+        capture("docs", process)
+            .with_context(|| format!("The documented program\n{}\n", block.text))?;
+        self.programs += 1;
+        Ok(())
+    }
 }
 
-fn run_script(project: &Project, text: &str) -> Result<()> {
-    let path: PathBuf = project.dir().join("documented.mjs");
-    fs_err::write(&path, text)?;
-    let sh = project.shell()?;
-    let node = project.clean(sh.cmd("node").arg(&path));
-    capture("docs", Command::from(node))
-        .with_context(|| format!("The documented program\n{text}\n"))?;
+fn run_in_checkout(command: &str) -> Result<()> {
+    let mut process = Command::new("sh");
+    process.args(["-c", command]).current_dir(repo::root());
+    capture("docs", process).with_context(|| format!("The documented command `{command}`"))?;
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Block, Place, commands, parse};
+    use super::{Block, Kind, commands, parse};
+
+    fn block(kind: Kind, text: &str) -> Block {
+        Block {
+            kind,
+            text: text.into(),
+        }
+    }
 
     #[test]
     fn finds_blocks_and_where_they_run() {
-        let text = "a\n```sh\nktx x\n```\n```sh checkout\ncargo y\n```\n```text\nout\n```\n";
+        let text = "a\n```sh\nktx x\n```\n```sh checkout\ncargo y\n```\n```text\nout\n```\n```py\nz\n```\n";
         assert_eq!(
             parse(text).unwrap(),
             [
-                Block {
-                    place: Place::Project,
-                    text: "ktx x".into()
-                },
-                Block {
-                    place: Place::Checkout,
-                    text: "cargo y".into()
-                }
+                block(Kind::Project, "ktx x"),
+                block(Kind::Checkout, "cargo y"),
+                block(Kind::Python, "z"),
             ]
         );
+    }
+
+    #[test]
+    fn has_a_reason_for_a_program_that_is_not_run() {
+        let blocks = parse("```go\nx\n```\n").unwrap();
+        assert!(matches!(blocks[0].kind, Kind::NotRun(reason) if !reason.is_empty()));
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! A user's project: an empty home, no uv on PATH, the packed packages installed with npm.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 use xshell::{Cmd, Shell, cmd};
 
-use crate::tools;
+use crate::{tools, uv};
 
 /// The project; it is deleted with this value.
 pub(crate) struct Project {
@@ -28,11 +28,17 @@ impl Project {
             project.dir().join("package.json"),
             "{ \"private\": true }\n",
         )?;
-        let sh = project.shell()?;
-        let mut command = project
+        project.install(tarballs)?;
+        Ok(project)
+    }
+
+    /// Installs tarballs, or packages of the registry, in the project.
+    pub(crate) fn install(&self, packages: &[impl AsRef<OsStr>]) -> Result<()> {
+        let sh = self.shell()?;
+        let mut command = self
             .clean(tools::npm(&sh))
             .args(["install", "--no-audit", "--no-fund", "--loglevel=error"])
-            .args(tarballs);
+            .args(packages);
         // npm's own configuration and cache are the machine's: they say where packages come from.
         if let Some(home) = std::env::home_dir() {
             let cache = cmd!(sh, "npm config get cache")
@@ -44,7 +50,7 @@ impl Project {
                 .env("npm_config_cache", cache);
         }
         command.quiet().ignore_stdout().run()?;
-        Ok(project)
+        Ok(())
     }
 
     /// Where the packages are installed.
@@ -68,6 +74,21 @@ impl Project {
     pub(crate) fn ktx<'sh>(&self, sh: &'sh Shell) -> Cmd<'sh> {
         let npx = if cfg!(windows) { "npx.cmd" } else { "npx" };
         self.clean(sh.cmd(npx)).args(["--no-install", "ktx"])
+    }
+
+    /// Ends every daemon that was started in the project.
+    pub(crate) fn stop_daemons(&self) -> Result<()> {
+        let sh = self.shell()?;
+        uv::read(self.ktx(&sh).args(["runtime", "stop", "--all"]))?;
+        Ok(())
+    }
+
+    /// The PATH of the project's user, with another directory before the rest.
+    pub(crate) fn path_after(&self, dir: &Path) -> Result<OsString> {
+        let rest = std::env::split_paths(&self.path);
+        Ok(std::env::join_paths(
+            std::iter::once(dir.to_owned()).chain(rest),
+        )?)
     }
 
     /// Gives a command the environment of the project's user.

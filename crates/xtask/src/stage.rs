@@ -196,7 +196,8 @@ fn set_mode(path: &Path, is_program: bool) -> Result<()> {
     Ok(())
 }
 
-fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+/// Copies a file, or a directory with all that is in it.
+pub(crate) fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     if from.is_dir() {
         fs_err::create_dir_all(to)?;
         for entry in fs_err::read_dir(from)? {

@@ -31,7 +31,7 @@ const DOCTEST: Step = tests("doctest", &["test result: "]);
 const PYTEST: Step = tests("pytest", &[" in "]);
 const VITEST: Step = tests("vitest", VITEST_MARKS);
 const E2E: Step = tests("e2e", VITEST_MARKS);
-const DOCS: Step = tests("docs", &[" ran"]);
+const DOCS: Step = tests("docs", &["was not run", " ran"]);
 const ALL: [Step; 15] = [
     RUSTFMT, CLIPPY, DENY, TIDY, RUFF, LOCK, BUILD, TYPES, LINT, NEXTEST, DOCTEST, PYTEST, VITEST,
     E2E, DOCS,

@@ -28,28 +28,43 @@ struct CargoTool {
     minimum: &'static str,
 }
 
-/// The virtual environment that holds uv, maturin and ruff.
+/// A virtual environment that one of the files of pins describes.
 pub(crate) struct PythonTools {
     bin_dir: PathBuf,
 }
 
 impl PythonTools {
-    /// Makes the environment, or takes the one that these pins already made.
+    /// uv, maturin and ruff.
     pub(crate) fn ensure() -> Result<Self> {
-        let pins_path = repo::path("release/python-tools.txt");
+        Self::of_pins("python", "python-tools.txt", "uv, maturin and ruff")
+    }
+
+    /// gRPC for Python, as a user's client has it.
+    pub(crate) fn grpc() -> Result<Self> {
+        Self::of_pins("grpc", "python-grpc.txt", "gRPC for Python")
+    }
+
+    /// The server that measurements compare with.
+    pub(crate) fn bench() -> Result<Self> {
+        Self::of_pins("bench", "python-bench.txt", "FastAPI")
+    }
+
+    /// Makes the environment, or takes the one that these pins already made.
+    fn of_pins(name: &str, file: &str, content: &str) -> Result<Self> {
+        let pins_path = repo::path("release").join(file);
         let pins = fs_err::read(&pins_path)
             .context("Pins of the Python tools; write them with `cargo xtask lock`")?;
         let key = &digest::of_reader(&pins[..])?.sha256[..16];
-        let venv_dir = tools_dir().join(format!("python-{key}"));
+        let venv_dir = tools_dir().join(format!("{name}-{key}"));
         let tools = Self {
             bin_dir: venv_dir.join(if cfg!(windows) { "Scripts" } else { "bin" }),
         };
         // Written last, so that an interrupted set-up is begun again.
         let stamp_path = venv_dir.join("ktx-tools-ready");
-        if stamp_path.exists() && tools.program("uv").exists() {
+        if stamp_path.exists() && tools.program("python").exists() {
             return Ok(tools);
         }
-        say::step("Installing uv, maturin and ruff");
+        say::step(&format!("Installing {content}"));
         if venv_dir.exists() {
             fs_err::remove_dir_all(&venv_dir)?;
         }
@@ -66,6 +81,11 @@ impl PythonTools {
         without_pip_redirects(pip).quiet().run()?;
         fs_err::write(&stamp_path, key)?;
         Ok(tools)
+    }
+
+    /// Where the environment's programs are.
+    pub(crate) fn bin_dir(&self) -> &Path {
+        &self.bin_dir
     }
 
     /// Where a program of the environment is.
