@@ -53,7 +53,7 @@ const OWNERS: [(&str, &[&str]); 4] = [
     ),
     (
         "crates/ktx-protocol/src/endpoint.rs",
-        &["\"unix:", "\".sock\"", "sun_path"],
+        &["\"unix:", "\"@localhost\"", "sun_path"],
     ),
     (VARIABLES, &["var(\"", "var_os(\""]),
 ];
