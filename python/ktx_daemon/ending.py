@@ -100,8 +100,9 @@ def flush() -> None:
 
 
 def _is_foreign(name: str) -> bool:
-    if name.partition(".")[0] in sys.stdlib_module_names:
-        # It loads whatever the code asks for.
+    package = name.partition(".")[0]
+    if package in sys.stdlib_module_names or package == "msgpack":
+        # This one loads whatever the code asks for.
         return name == "_ctypes"
     origin = getattr(getattr(sys.modules[name], "__spec__", None), "origin", None)
     return isinstance(origin, str) and origin.endswith(tuple(extension_suffixes()))

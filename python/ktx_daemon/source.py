@@ -73,7 +73,8 @@ class Sources:
         self._calls += 1
         filename = self._names.get((text, given), given)
         if (text, given) in self._names:
-            self._texts[filename] = self._texts.pop(filename)
+            self._texts.pop(filename, None)
+            self._texts[filename] = text
             return filename
         if not filename:
             number = f"-{self._calls}" if self._calls > 1 else ""

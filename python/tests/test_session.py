@@ -78,10 +78,10 @@ def test_shows_what_ran_and_not_what_a_file_holds(session, tmp_path):
 
 def test_keeps_a_bounded_number_of_texts(session):
     session.value("def f(): 1 / 0")
-    for _ in range(62):
-        session.value("0")
+    for number in range(62):
+        session.value(f"{number}")
     assert "def f(): 1 / 0" in session.failure("f()")[2]
-    traceback = session.failure("f()")[2]
+    traceback = session.failure("f()  # again")[2]
     assert 'File "ktx:code", line 1, in f' in traceback
     assert "def f(): 1 / 0" not in traceback
     session.value("import linecache")
