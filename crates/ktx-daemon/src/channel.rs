@@ -58,27 +58,66 @@ pub fn hand_down(handle: &Handle, _command: &mut Command) -> io::Result<usize> {
     Ok(raw.addr())
 }
 
-/// What this process inherited under `number`.
+/// What this process inherited under `number`, and nobody inherits from it.
 #[cfg(unix)]
 pub fn inherited(number: usize) -> io::Result<Handle> {
     use std::os::fd::{FromRawFd, RawFd};
 
+    use rustix::io::{FdFlags, fcntl_setfd};
+
     let number = RawFd::try_from(number).map_err(io::Error::other)?;
     // SAFETY: the supervisor passes the number of a descriptor that only this
     // call takes over; nothing else in the guard knows of it.
-    Ok(unsafe { Handle::from_raw_fd(number) })
+    let handle = unsafe { Handle::from_raw_fd(number) };
+    fcntl_setfd(&handle, FdFlags::CLOEXEC)?;
+    Ok(handle)
 }
 
-/// What this process inherited under `number`.
+/// What this process inherited under `number`, and nobody inherits from it.
 #[cfg(windows)]
 pub fn inherited(number: usize) -> io::Result<Handle> {
-    use std::os::windows::io::FromRawHandle;
+    use std::os::windows::io::{AsRawHandle, FromRawHandle};
+
+    use windows_sys::Win32::Foundation::{HANDLE_FLAG_INHERIT, SetHandleInformation};
 
     let handle = std::ptr::with_exposed_provenance_mut(number);
     // SAFETY: the supervisor passes the value of a handle that only this call
     // takes over; nothing else in the guard knows of it.
-    Ok(unsafe { Handle::from_raw_handle(handle) })
+    let handle = unsafe { Handle::from_raw_handle(handle) };
+    // SAFETY: `handle` is open for as long as it is borrowed.
+    let done = unsafe { SetHandleInformation(handle.as_raw_handle(), HANDLE_FLAG_INHERIT, 0) };
+    if done == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(handle)
 }
+
+/// Keeps what this process inherited, besides the standard streams, from those
+/// that it starts: it is not theirs, and whoever waits for its end would wait
+/// for theirs.
+#[cfg(unix)]
+pub fn withhold_inherited() {
+    use std::os::fd::{BorrowedFd, RawFd};
+
+    use rustix::io::{FdFlags, fcntl_setfd};
+
+    // Where the system does not list them, nothing can be done.
+    let Ok(descriptors) = fs_err::read_dir("/dev/fd") else {
+        return;
+    };
+    let numbers = descriptors
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<RawFd>().ok());
+    for number in numbers.filter(|&number| number > 2) {
+        // SAFETY: it is borrowed for one system call, which fails if it is not
+        // open any more.
+        let _ = unsafe { fcntl_setfd(BorrowedFd::borrow_raw(number), FdFlags::CLOEXEC) };
+    }
+}
+
+/// Nothing: a process that is started here inherits what it is handed down.
+#[cfg(windows)]
+pub fn withhold_inherited() {}
 
 /// The fields of a frame, whole.
 #[derive(Debug)]

@@ -86,6 +86,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Error> {
 }
 
 fn execute(leased: bool, stream: bool) -> Result<ExitCode, Error> {
+    ktx_daemon::channel::withhold_inherited();
     let (executable, interpreter) = environment()?;
     let request = Request::read(io::stdin().lock())?;
     // Before any Python starts: the interpreter finds whole packages or none.

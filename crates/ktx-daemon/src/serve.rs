@@ -80,6 +80,7 @@ pub fn run(
     executable: PathBuf,
     interpreter: Interpreter,
 ) -> Result<ExitCode, Error> {
+    crate::channel::withhold_inherited();
     if options.detach {
         return detach(&executable).map_err(Error::system("start in the background"));
     }
