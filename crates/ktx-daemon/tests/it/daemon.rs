@@ -4,5 +4,6 @@
 
 mod support;
 
+mod isolation;
 mod listening;
 mod serving;
