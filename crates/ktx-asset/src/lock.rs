@@ -112,10 +112,9 @@ impl Lock {
 
     /// Every version that may be installed for `features`, on any platform.
     pub fn packages(&self, features: &[Feature]) -> BTreeSet<LockedPackage> {
-        self.of(features)
-            .flat_map(str::lines)
-            .filter_map(package)
-            .collect()
+        let mut packages = BTreeSet::new();
+        packages.extend(self.of(features).flat_map(str::lines).filter_map(package));
+        packages
     }
 
     fn of<'a>(&'a self, features: &'a [Feature]) -> impl Iterator<Item = &'a str> {

@@ -1,7 +1,7 @@
 //! What presets work with: the description of the environment, the means to
 //! run commands, and the facts that earlier presets established.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -186,7 +186,7 @@ impl<'a> Context<'a> {
         &self,
         program: &str,
         arguments: Vec<String>,
-        variables: BTreeMap<&str, String>,
+        variables: Vec<(&str, String)>,
         timeout: Duration,
     ) -> Command {
         let mut environment = self.environment.for_child();

@@ -1,6 +1,5 @@
 //! Every command line that ktx gives uv.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -117,18 +116,18 @@ fn command<S: Into<String>>(
     arguments: impl IntoIterator<Item = S>,
     timeout: Duration,
 ) -> Command {
-    let mut environment = BTreeMap::from([
+    let mut environment = vec![
         (variables::UV_NO_CONFIG, "1".to_owned()),
         (variables::UV_CACHE_DIR, text(&context.specification.cache)),
         (variables::UV_LINK_MODE, "copy".to_owned()),
         (variables::UV_NO_PROGRESS, "1".to_owned()),
         (variables::NO_COLOR, "1".to_owned()),
-    ]);
+    ];
     let index = variables::INDEXES
         .iter()
         .find_map(|name| context.environment.var(name));
     if let Some(index) = index {
-        environment.insert(variables::UV_DEFAULT_INDEX, index.to_owned());
+        environment.push((variables::UV_DEFAULT_INDEX, index.to_owned()));
     }
     let arguments = arguments.into_iter().map(Into::into).collect();
     context.command(program, arguments, environment, timeout)

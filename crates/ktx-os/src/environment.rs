@@ -96,7 +96,11 @@ impl Environment {
 
 impl FromIterator<(String, String)> for Environment {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
-        Self(variables.into_iter().collect())
+        // Collecting sorts first, and the code of a sort is as large as all
+        // that is done with the environment.
+        let mut environment = BTreeMap::new();
+        environment.extend(variables);
+        Self(environment)
     }
 }
 

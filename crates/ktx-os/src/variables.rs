@@ -17,7 +17,7 @@ pub const KTX_UV: &str = "KTX_UV";
 pub const KTX_UV_BOOTSTRAP: &str = "KTX_UV_BOOTSTRAP";
 
 /// What is traced: a level, or levels by module, with commas between them
-/// (`debug`, `warn,ktx_env=trace`); unset traces nothing.
+/// (`debug`, `warn,ktx_env=debug`); unset traces nothing.
 pub const KTX_LOG: &str = "KTX_LOG";
 
 /// Home directory on Linux and macOS.

@@ -31,8 +31,8 @@ pub struct Pruned {
 /// that nobody uses; with `dry_run`, only says which those are.
 ///
 /// What is not a real directory named after a version is never touched.
-/// Needs no free space.
-pub async fn prune(
+/// Needs no free space. Blocks the thread.
+pub fn prune(
     cli_version: &str,
     runtime_root: &Path,
     dry_run: bool,
@@ -63,16 +63,13 @@ pub async fn prune(
         None
     } else {
         let never = CancellationToken::new();
-        Some(
-            lock::acquire(
-                &lock_path(runtime_root),
-                runtime_root,
-                "prune",
-                &never,
-                |_| {},
-            )
-            .await?,
-        )
+        let lock_path = lock_path(runtime_root);
+        Some(lock::acquire_blocking(
+            &lock_path,
+            runtime_root,
+            "prune",
+            &never,
+        )?)
     };
     // Held until the end, so that nobody begins to use what is being removed.
     let mut claims = Vec::new();
@@ -149,10 +146,11 @@ fn versions(runtime_root: &Path) -> Result<Vec<PathBuf>, RuntimeError> {
         for entry in fs::read_dir(runtime_root)? {
             let entry = entry?;
             if entry.file_type()?.is_dir() && entry.file_name().to_str().is_some_and(is_version) {
-                found.push(entry.path());
+                let path = entry.path();
+                let place = found.partition_point(|other| *other < path);
+                found.insert(place, path);
             }
         }
-        found.sort();
         Ok(found)
     };
     read().map_err(|source| RuntimeError::Io {

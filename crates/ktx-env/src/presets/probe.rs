@@ -1,7 +1,6 @@
 //! The probe: the finished environment is executed before anybody is told
 //! that it is ready.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -64,7 +63,7 @@ impl PresetProvider for ProbePreset {
         let python = specification.python.to_string_lossy();
         let mut arguments: Vec<String> = ["-I", "-c", SCRIPT].map(str::to_owned).into();
         arguments.extend(specification.imports.iter().cloned());
-        let import = context.command(&python, arguments, BTreeMap::new(), IMPORT_TIMEOUT);
+        let import = context.command(&python, arguments, Vec::new(), IMPORT_TIMEOUT);
         let (imported, answered) =
             tokio::join!(context.run(PROBE, &import), ask_executables(context));
         let broken = |what: &str, error: CommandError| match error {
@@ -122,7 +121,7 @@ async fn ask_executables(context: &Context<'_>) -> Result<(), (String, CommandEr
         let command = context.command(
             &path.to_string_lossy(),
             vec!["--version".to_owned()],
-            BTreeMap::new(),
+            Vec::new(),
             START_TIMEOUT,
         );
         context

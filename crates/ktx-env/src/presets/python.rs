@@ -1,7 +1,6 @@
 //! The base interpreter: found with uv, else on the `PATH`, else installed by
 //! uv; executed before it is believed.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -109,7 +108,7 @@ async fn believe(
 ) -> Result<Option<CheckReport>, EnvError> {
     for candidate in candidates.drain(..) {
         let arguments = ["-I", "-S", "-c", SCRIPT].map(str::to_owned).into();
-        let command = context.command(&candidate, arguments, BTreeMap::new(), START_TIMEOUT);
+        let command = context.command(&candidate, arguments, Vec::new(), START_TIMEOUT);
         let answer = match context.run(PYTHON, &command).await {
             Ok(output) => output.stdout,
             Err(CommandError::Cancelled { .. }) => return Err(EnvError::Cancelled),

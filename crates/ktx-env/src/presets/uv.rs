@@ -96,11 +96,9 @@ impl PresetProvider for UvPreset {
             source,
         })?;
         sweep(directory);
-        let environment = context
-            .environment
-            .iter()
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
+        let mut environment = bootstrap::Environment::new();
+        let variables = context.environment.iter();
+        environment.extend(variables.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let request = bootstrap::Request {
             pin,
             env: &environment,

@@ -1,6 +1,5 @@
 //! The virtual environment: a directory whose interpreter runs.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use async_trait::async_trait;
@@ -88,7 +87,7 @@ pub(crate) async fn check_interpreter(context: &Context<'_>) -> Result<CheckRepo
     let command = context.command(
         &python.to_string_lossy(),
         arguments,
-        BTreeMap::new(),
+        Vec::new(),
         START_TIMEOUT,
     );
     match context.run(VENV, &command).await {

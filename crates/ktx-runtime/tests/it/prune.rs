@@ -5,17 +5,17 @@ use ktx_runtime::{DaemonPaths, prune};
 
 use crate::support::{World, names};
 
-#[tokio::test]
-async fn removes_other_versions_and_nothing_else() {
+#[test]
+fn removes_other_versions_and_nothing_else() {
     let world = World::new();
     let root = world.path("runtime");
     for version in ["0.1.0", "0.2.0-rc.1", "0.2.0", "cache", "uv", "1.0"] {
         fs::create_dir_all(root.join(version).join(".venv")).unwrap();
     }
     fs::write(root.join("README.txt"), "not a runtime\n").unwrap();
-    let preview = prune("0.2.0", &root, true).await.unwrap();
+    let preview = prune("0.2.0", &root, true).unwrap();
     assert_eq!(names(root.clone()).len(), 7);
-    let pruned = prune("0.2.0", &root, false).await.unwrap();
+    let pruned = prune("0.2.0", &root, false).unwrap();
     assert_eq!(pruned.stale, [root.join("0.1.0"), root.join("0.2.0-rc.1")]);
     assert_eq!(pruned.stale, preview.stale);
     assert_eq!(pruned.removed, pruned.stale);
@@ -23,22 +23,22 @@ async fn removes_other_versions_and_nothing_else() {
     assert_eq!(names(root), ["0.2.0", "1.0", "README.txt", "cache", "uv"]);
 }
 
-#[tokio::test]
-async fn keeps_a_version_that_is_in_use() {
+#[test]
+fn keeps_a_version_that_is_in_use() {
     let world = World::new();
     let environment = world.path("runtime/0.1.0/.venv-abc");
     fs::create_dir_all(&environment).unwrap();
     let lease = fs::File::create(environment.join(".ktx-lease")).unwrap();
     lease.file().lock_shared().unwrap();
-    let pruned = prune("0.2.0", &world.path("runtime"), false).await.unwrap();
+    let pruned = prune("0.2.0", &world.path("runtime"), false).unwrap();
     assert_eq!(pruned.kept, [world.path("runtime/0.1.0")]);
     drop(lease);
-    let pruned = prune("0.2.0", &world.path("runtime"), false).await.unwrap();
+    let pruned = prune("0.2.0", &world.path("runtime"), false).unwrap();
     assert_eq!(pruned.removed, [world.path("runtime/0.1.0")]);
 }
 
-#[tokio::test]
-async fn removes_what_daemons_of_removed_versions_left_behind() {
+#[test]
+fn removes_what_daemons_of_removed_versions_left_behind() {
     let world = World::new();
     let root = world.path("runtime");
     for version in ["0.1.0", "0.2.0"] {
@@ -54,32 +54,32 @@ async fn removes_what_daemons_of_removed_versions_left_behind() {
     plant("00000000000000bb", "0.2.0");
     plant("00000000000000cc", "0.0.9");
     fs::create_dir_all(root.join("daemons/no daemon")).unwrap();
-    prune("0.2.0", &root, true).await.unwrap();
+    prune("0.2.0", &root, true).unwrap();
     assert_eq!(names(root.join("daemons")).len(), 4);
-    prune("0.2.0", &root, false).await.unwrap();
+    prune("0.2.0", &root, false).unwrap();
     let mut left = names(root.join("daemons"));
     left.retain(|name| !name.contains(".lock"));
     assert_eq!(left, ["00000000000000bb", "no daemon"]);
 }
 
 #[cfg(unix)]
-#[tokio::test]
-async fn never_follows_a_link() {
+#[test]
+fn never_follows_a_link() {
     let world = World::new();
     fs::create_dir_all(world.path("home/precious")).unwrap();
     fs::create_dir_all(world.path("runtime/0.0.9/.venv")).unwrap();
     std::os::unix::fs::symlink(world.path("home"), world.path("runtime/0.1.0")).unwrap();
     std::os::unix::fs::symlink(world.path("home"), world.path("runtime/0.0.9/.venv/home")).unwrap();
-    let pruned = prune("0.2.0", &world.path("runtime"), false).await.unwrap();
+    let pruned = prune("0.2.0", &world.path("runtime"), false).unwrap();
     assert_eq!(pruned.removed, [world.path("runtime/0.0.9")]);
     assert!(world.path("home/precious").is_dir());
     assert!(world.path("runtime/0.1.0").is_symlink());
 }
 
-#[tokio::test]
-async fn finds_nothing_where_there_is_no_root() {
+#[test]
+fn finds_nothing_where_there_is_no_root() {
     let world = World::new();
-    let pruned = prune("0.2.0", &world.path("runtime"), false).await.unwrap();
+    let pruned = prune("0.2.0", &world.path("runtime"), false).unwrap();
     assert!(pruned.stale.is_empty() && pruned.kept.is_empty());
     assert_eq!(names(world.path("")), ["asset"]);
 }
