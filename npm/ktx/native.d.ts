@@ -165,7 +165,7 @@ export declare function stopDaemon(options: LayoutOptions, daemon: DaemonOptions
 /**
  * Hands traces that `filter` selects to `sink`, from now on and for the whole
  * process; a second call changes nothing. `filter` is a level, or levels by
- * module: `debug`, `warn,ktx_env=trace`.
+ * module: `debug`, `warn,ktx_env=debug`.
  */
 export declare function trace(filter: string, sink: (line: string) => void): void
 

@@ -2,24 +2,23 @@
 //! their protocol anyway.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use ktx_os::environment::Environment;
 use ktx_runtime::{DaemonPaths, Layout, RuntimeManifest};
 use ktx_service::{
     Daemons, Found, Installation, Look, Place, Scope, Settings, Start, Status, Stop, StopStatus,
 };
+use napi::Env;
 use napi::bindgen_prelude::{ClassInstance, Promise, PromiseRaw};
 use napi::threadsafe_function::ThreadsafeFunction;
-use napi::{Env, Result};
 use napi_derive::napi;
 use serde_json::{Map, Value, json};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::convert::{LayoutOptions, to_json};
-use crate::failure::{Failure, settle};
+use crate::failure::{Failure, settle_blocking};
 use crate::hooks::Cancellation;
 
 type Call = ThreadsafeFunction<RpcRequest, Promise<RpcReply>, RpcRequest, napi::Status, false>;
@@ -76,16 +75,16 @@ pub fn start_daemon<'env>(
     daemon: DaemonOptions,
     dialer: Dialer,
     cancellation: Option<ClassInstance<'_, Cancellation>>,
-) -> Result<PromiseRaw<'env, Value>> {
+) -> napi::Result<PromiseRaw<'env, Value>> {
     let cancellation = cancellation.map_or_else(CancellationToken::new, |it| it.token.clone());
-    settle(env, async move {
+    settle_blocking(env, move || {
         let (layout, environment) = options.into_layout()?;
         let start = daemon.into_start(&layout, environment, dialer, cancellation)?;
-        let find = || -> std::result::Result<_, Failure> {
+        let find = || -> Result<_, Failure> {
             let (layout, manifest) = ktx_runtime::recorded(&layout)?;
             Ok(installation(&layout, &manifest))
         };
-        let started = ktx_service::start(&start, find).await?;
+        let started = ktx_service::start(&start, find)?;
         let mut result = shown(&started.daemon)?;
         result.insert("status".to_owned(), to_json(&started.status)?);
         result.insert("stateFile".to_owned(), to_json(&started.state_path)?);
@@ -102,8 +101,8 @@ pub fn daemon_status(
     options: LayoutOptions,
     daemon: DaemonOptions,
     dialer: Option<Dialer>,
-) -> Result<PromiseRaw<'_, Value>> {
-    settle(env, async move {
+) -> napi::Result<PromiseRaw<'_, Value>> {
+    settle_blocking(env, move || {
         let (layout, _) = options.into_layout()?;
         let scope = daemon.scope()?;
         let recorded = ktx_runtime::recorded(&layout);
@@ -111,16 +110,17 @@ pub fn daemon_status(
         let installation = recorded
             .ok()
             .map(|(layout, manifest)| installation(&layout, &manifest));
+        let caller = dialer.map(Caller::new);
         let look = Look {
             daemons: &daemons(&layout),
             version: &layout.cli_version,
             scope: &scope,
             installation: installation.as_ref(),
-            dialer: dialer
+            dialer: caller
                 .as_ref()
-                .map(|dialer| dialer as &dyn ktx_service::Dialer),
+                .map(|caller| caller as &dyn ktx_service::Dialer),
         };
-        let status = ktx_service::status(&look).await?;
+        let status = ktx_service::status(&look)?;
         let mut result = status.daemon.as_ref().map_or(Ok(Map::new()), shown)?;
         let Status {
             kind,
@@ -146,14 +146,14 @@ pub fn stop_daemon(
     options: LayoutOptions,
     daemon: DaemonOptions,
     dialer: Dialer,
-) -> Result<PromiseRaw<'_, Value>> {
-    settle(env, async move {
+) -> napi::Result<PromiseRaw<'_, Value>> {
+    settle_blocking(env, move || {
         let (layout, _) = options.into_layout()?;
         let stop = Stop {
             daemons: daemons(&layout),
-            dialer: Arc::new(dialer),
+            dialer: Box::new(Caller::new(dialer)),
         };
-        let stopped = ktx_service::stop(&stop, &layout.cli_version, &daemon.scope()?).await?;
+        let stopped = ktx_service::stop(&stop, &layout.cli_version, &daemon.scope()?)?;
         Ok(json!({
             "status": to_json(&StopStatus::of_all(&stopped))?,
             "layout": to_json(&live(&layout))?,
@@ -168,19 +168,19 @@ pub fn stop_all_daemons(
     env: &Env,
     options: LayoutOptions,
     dialer: Dialer,
-) -> Result<PromiseRaw<'_, Value>> {
-    settle(env, async move {
+) -> napi::Result<PromiseRaw<'_, Value>> {
+    settle_blocking(env, move || {
         let (layout, _) = options.into_layout()?;
         let stop = Stop {
             daemons: daemons(&layout),
-            dialer: Arc::new(dialer),
+            dialer: Box::new(Caller::new(dialer)),
         };
-        to_json(&ktx_service::stop_all(&stop).await?)
+        to_json(&ktx_service::stop_all(&stop)?)
     })
 }
 
 impl DaemonOptions {
-    fn scope(&self) -> std::result::Result<Scope, Failure> {
+    fn scope(&self) -> Result<Scope, Failure> {
         Ok(Scope::of(self.project_dir.as_deref().map(Path::new))?)
     }
 
@@ -190,7 +190,7 @@ impl DaemonOptions {
         environment: Environment,
         dialer: Dialer,
         cancellation: CancellationToken,
-    ) -> std::result::Result<Start, Failure> {
+    ) -> Result<Start, Failure> {
         let idle = self.idle_timeout_ms.map(|milliseconds| {
             Duration::try_from_secs_f64(milliseconds / 1000.0)
                 .map_err(|error| Failure::usage(format!("`idleTimeoutMs`: {error}")))
@@ -218,33 +218,53 @@ impl DaemonOptions {
                 max_concurrency: self.max_concurrency,
             },
             environment,
-            dialer: Arc::new(dialer),
+            dialer: Box::new(Caller::new(dialer)),
             cancellation,
         })
     }
 }
 
-#[async_trait]
-impl ktx_service::Dialer for Dialer {
-    async fn health(&self, endpoint: &str, token: &str) -> std::result::Result<(), String> {
-        call(&self.health, endpoint, token).await
+/// Calls made by JavaScript, waited for on a thread of its own.
+struct Caller {
+    dialer: Dialer,
+    runtime: Handle,
+}
+
+impl Caller {
+    /// Called on a thread of the runtime.
+    fn new(dialer: Dialer) -> Self {
+        Self {
+            dialer,
+            runtime: Handle::current(),
+        }
     }
 
-    async fn shutdown(&self, endpoint: &str, token: &str) -> std::result::Result<(), String> {
-        call(&self.shutdown, endpoint, token).await
+    fn call(&self, function: &Call, request: RpcRequest, bound: Duration) -> Result<(), String> {
+        let reply = async { function.call_async_catch(request).await?.await };
+        let reply = async { tokio::time::timeout(bound, reply).await };
+        match self.runtime.block_on(reply) {
+            Ok(Ok(RpcReply { ok: true, .. })) => Ok(()),
+            Ok(Ok(RpcReply { message, .. })) => Err(message.unwrap_or_default()),
+            Ok(Err(error)) => Err(error.reason.clone()),
+            Err(_) => Err(format!("no answer within {} ms", bound.as_millis())),
+        }
     }
 }
 
-async fn call(function: &Call, endpoint: &str, token: &str) -> std::result::Result<(), String> {
-    let request = RpcRequest {
+impl ktx_service::Dialer for Caller {
+    fn health(&self, endpoint: &str, token: &str, bound: Duration) -> Result<(), String> {
+        self.call(&self.dialer.health, request(endpoint, token), bound)
+    }
+
+    fn shutdown(&self, endpoint: &str, token: &str, bound: Duration) -> Result<(), String> {
+        self.call(&self.dialer.shutdown, request(endpoint, token), bound)
+    }
+}
+
+fn request(endpoint: &str, token: &str) -> RpcRequest {
+    RpcRequest {
         endpoint: endpoint.to_owned(),
         token: token.to_owned(),
-    };
-    let reply = async { function.call_async_catch(request).await?.await };
-    match reply.await {
-        Ok(RpcReply { ok: true, .. }) => Ok(()),
-        Ok(RpcReply { message, .. }) => Err(message.unwrap_or_default()),
-        Err(error) => Err(error.reason.clone()),
     }
 }
 
@@ -284,7 +304,7 @@ fn daemons(layout: &Layout) -> Daemons {
 }
 
 /// A daemon as JavaScript sees it: what may be shown, and what may not apart.
-fn shown(daemon: &Found) -> std::result::Result<Map<String, Value>, Failure> {
+fn shown(daemon: &Found) -> Result<Map<String, Value>, Failure> {
     let access = json!({
         "endpoint": daemon.state.endpoint.to_string(),
         "token": daemon.token.as_str(),

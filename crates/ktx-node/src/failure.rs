@@ -2,14 +2,16 @@
 //! `Error` with `code` and, where there are such, `hint` and `logPath`.
 
 use std::path::PathBuf;
+use std::pin::Pin;
 
 use ktx_asset::{AssetError, UnknownFeature};
 use ktx_env::EnvError;
 use ktx_os::code::Code;
 use ktx_runtime::RuntimeError;
 use ktx_service::ServiceError;
-use napi::bindgen_prelude::{PromiseRaw, ToNapiValue};
+use napi::bindgen_prelude::PromiseRaw;
 use napi::{Env, Error, JsValue, Status};
+use serde_json::Value;
 use tokio::task::JoinError;
 
 /// What went wrong, as JavaScript sees it.
@@ -114,19 +116,36 @@ impl Failure {
 
 /// Runs `work` on the runtime's threads. A panic in it is a failure like any
 /// other.
-pub(crate) fn settle<T>(
+pub(crate) fn settle(
     env: &Env,
-    work: impl Future<Output = Result<T, Failure>> + Send + 'static,
-) -> napi::Result<PromiseRaw<'_, T>>
-where
-    T: ToNapiValue + Send + 'static,
-{
+    work: impl Future<Output = Result<Value, Failure>> + Send + 'static,
+) -> napi::Result<PromiseRaw<'_, Value>> {
+    // One type for all, so that the runtime is compiled once and not for each.
+    settle_boxed(env, Box::pin(work))
+}
+
+/// As [`settle`], for work that blocks its thread.
+pub(crate) fn settle_blocking(
+    env: &Env,
+    work: impl FnOnce() -> Result<Value, Failure> + Send + 'static,
+) -> napi::Result<PromiseRaw<'_, Value>> {
+    let work: Box<dyn FnOnce() -> Result<Value, Failure> + Send> = Box::new(work);
+    settle(env, async move {
+        tokio::task::spawn_blocking(work)
+            .await
+            .unwrap_or_else(|error| Err(error.into()))
+    })
+}
+
+type Work = Pin<Box<dyn Future<Output = Result<Value, Failure>> + Send>>;
+
+fn settle_boxed(env: &Env, work: Work) -> napi::Result<PromiseRaw<'_, Value>> {
     let guarded = async move {
         Ok(tokio::spawn(work)
             .await
             .unwrap_or_else(|error| Err(error.into())))
     };
-    env.spawn_future_with_callback(guarded, |env, outcome: Result<T, Failure>| {
+    env.spawn_future_with_callback(guarded, |env, outcome: Result<Value, Failure>| {
         outcome.map_err(|failure| throw(env, &failure))
     })
 }

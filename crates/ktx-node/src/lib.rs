@@ -19,7 +19,7 @@ use napi::{Env, Result};
 use napi_derive::napi;
 
 use convert::{LayoutOptions, PruneOptions, installed, to_json, verified};
-use failure::{Failure, settle, throw};
+use failure::{Failure, settle, settle_blocking, throw};
 use hooks::{Hooks, Means};
 
 pub use convert::{ExecReply, ExecRequest, ProgressEvent};
@@ -50,12 +50,8 @@ pub fn layout(env: &Env, options: LayoutOptions) -> Result<Json> {
 /// Reads the asset in a directory and verifies what its manifest names.
 #[napi(ts_return_type = "Promise<any>")]
 pub fn verify_asset(env: &Env, asset_dir: String) -> Result<PromiseRaw<'_, Json>> {
-    settle(env, async move {
-        tokio::task::spawn_blocking(move || ktx_asset::verify(asset_dir.as_ref()))
-            .await
-            .map_err(Failure::from)?
-            .map_err(Failure::from)
-            .and_then(|asset| verified(&asset))
+    settle_blocking(env, move || {
+        verified(&ktx_asset::verify(asset_dir.as_ref())?)
     })
 }
 
@@ -125,11 +121,10 @@ pub fn doctor<'env>(
 /// Removes the runtimes of other versions that nobody uses.
 #[napi(ts_return_type = "Promise<any>")]
 pub fn prune(env: &Env, options: PruneOptions) -> Result<PromiseRaw<'_, Json>> {
-    settle(env, async move {
+    settle_blocking(env, move || {
         let dry_run = options.dry_run.unwrap_or(false);
         let pruned =
-            ktx_runtime::prune(&options.cli_version, options.runtime_root.as_ref(), dry_run)
-                .await?;
+            ktx_runtime::prune(&options.cli_version, options.runtime_root.as_ref(), dry_run)?;
         to_json(&pruned)
     })
 }

@@ -22,7 +22,7 @@ fn keep_panics_off_the_streams() {
 
 /// Hands traces that `filter` selects to `sink`, from now on and for the whole
 /// process; a second call changes nothing. `filter` is a level, or levels by
-/// module: `debug`, `warn,ktx_env=trace`.
+/// module: `debug`, `warn,ktx_env=debug`.
 #[napi(ts_args_type = "filter: string, sink: (line: string) => void")]
 pub fn trace(filter: String, sink: Sink) -> Result<()> {
     let targets: Targets = filter.parse().map_err(|error| {

@@ -155,26 +155,73 @@ pub async fn acquire(
     cancellation: &CancellationToken,
     waiting: impl FnOnce(Option<&Holder>),
 ) -> Result<Lock, LockError> {
-    let (mut file, path) = open(path, fallback)?;
-    let started = Instant::now();
+    let mut wait = Wait::begin(path, fallback)?;
     let mut waiting = Some(waiting);
-    let mut pause = Duration::from_millis(2);
     loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(hold(file, purpose)),
-            Err(std::fs::TryLockError::WouldBlock) => {}
-            Err(std::fs::TryLockError::Error(source))
-                if source.kind() == io::ErrorKind::Interrupted =>
-            {
-                continue;
-            }
-            Err(std::fs::TryLockError::Error(source)) => return Err(refused(path, source)),
+        if wait.is_over()? {
+            return Ok(hold(wait.file, purpose));
         }
         if let Some(waiting) = waiting.take() {
-            waiting(read_holder(&mut file).as_ref());
+            waiting(read_holder(&mut wait.file).as_ref());
         }
-        let waited = started.elapsed();
-        let silence = file
+        tokio::select! {
+            () = tokio::time::sleep(wait.pause()) => {}
+            () = cancellation.cancelled() => return Err(wait.cancelled()),
+        }
+    }
+}
+
+/// As [`acquire`]; blocks the thread.
+pub fn acquire_blocking(
+    path: &Path,
+    fallback: &Path,
+    purpose: &str,
+    cancellation: &CancellationToken,
+) -> Result<Lock, LockError> {
+    let mut wait = Wait::begin(path, fallback)?;
+    while !wait.is_over()? {
+        if cancellation.is_cancelled() {
+            return Err(wait.cancelled());
+        }
+        std::thread::sleep(wait.pause());
+    }
+    Ok(hold(wait.file, purpose))
+}
+
+/// A wait for a lock.
+struct Wait {
+    file: std::fs::File,
+    path: PathBuf,
+    started: Instant,
+    pause: Duration,
+}
+
+impl Wait {
+    fn begin(path: &Path, fallback: &Path) -> Result<Self, LockError> {
+        let (file, path) = open(path, fallback)?;
+        Ok(Self {
+            file,
+            path,
+            started: Instant::now(),
+            pause: Duration::from_millis(1),
+        })
+    }
+
+    /// Whether the lock is taken now.
+    fn is_over(&mut self) -> Result<bool, LockError> {
+        match self.file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(std::fs::TryLockError::WouldBlock) => {}
+            // The system was interrupted, and is asked again.
+            Err(std::fs::TryLockError::Error(source))
+                if source.kind() == io::ErrorKind::Interrupted => {}
+            Err(std::fs::TryLockError::Error(source)) => {
+                return Err(refused(self.path.clone(), source));
+            }
+        }
+        let waited = self.started.elapsed();
+        let silence = self
+            .file
             .metadata()
             .and_then(|metadata| metadata.modified())
             .map_or(waited, |touched| {
@@ -185,15 +232,22 @@ pub async fn acquire(
             });
         if silence > HOLDER_SILENCE || waited > LONGEST_WAIT {
             return Err(LockError::Timeout {
-                path,
-                holder: read_holder(&mut file),
+                path: self.path.clone(),
+                holder: read_holder(&mut self.file),
                 waited_seconds: waited.as_secs(),
             });
         }
-        tokio::select! {
-            () = tokio::time::sleep(pause) => pause = (pause * 2).min(POLL),
-            () = cancellation.cancelled() => return Err(LockError::Cancelled { path }),
-        }
+        Ok(false)
+    }
+
+    /// How long to wait until the next attempt.
+    fn pause(&mut self) -> Duration {
+        self.pause = (self.pause * 2).min(POLL);
+        self.pause
+    }
+
+    fn cancelled(self) -> LockError {
+        LockError::Cancelled { path: self.path }
     }
 }
 

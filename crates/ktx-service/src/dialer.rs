@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use async_trait::async_trait;
-
 use crate::state::Record;
 
 /// How long a daemon that runs may take to answer before it is replaced.
 pub(crate) const HEALTH: Duration = Duration::from_secs(2);
+
+/// How long a daemon that has just begun to listen may take to answer.
+pub(crate) const FIRST_ANSWER: Duration = Duration::from_secs(5);
 
 /// How long somebody who only looks waits for an answer.
 pub(crate) const GLANCE: Duration = Duration::from_millis(1500);
@@ -15,41 +16,29 @@ pub(crate) const GLANCE: Duration = Duration::from_millis(1500);
 /// How long a daemon may take to answer that it is about to end.
 const SHUTDOWN: Duration = Duration::from_secs(2);
 
-/// Makes authenticated calls. Each is bounded by the caller.
-#[async_trait]
+/// Makes authenticated calls, each of which blocks for at most `bound`. An
+/// error says why there is not the answer that there should be.
 pub trait Dialer: Send + Sync {
-    /// `grpc.health.v1.Health/Check` of everything; an error says why the
-    /// answer is not that it serves.
-    async fn health(&self, endpoint: &str, token: &str) -> Result<(), String>;
+    /// `grpc.health.v1.Health/Check` of everything; the answer is that it
+    /// serves.
+    fn health(&self, endpoint: &str, token: &str, bound: Duration) -> Result<(), String>;
 
     /// `protocol.DomainPluginService/Shutdown`.
-    async fn shutdown(&self, endpoint: &str, token: &str) -> Result<(), String>;
+    fn shutdown(&self, endpoint: &str, token: &str, bound: Duration) -> Result<(), String>;
 }
 
 /// Whether the daemon answers that it serves, within `bound`.
-pub(crate) async fn is_healthy(
+pub(crate) fn is_healthy(
     dialer: &dyn Dialer,
     record: &Record,
     bound: Duration,
 ) -> Result<(), String> {
     let endpoint = record.state.endpoint.to_string();
-    let call = dialer.health(&endpoint, record.token.as_str());
-    within(bound, call).await
+    dialer.health(&endpoint, record.token.as_str(), bound)
 }
 
 /// Asks the daemon to end.
-pub(crate) async fn shut_down(dialer: &dyn Dialer, record: &Record) -> Result<(), String> {
+pub(crate) fn shut_down(dialer: &dyn Dialer, record: &Record) -> Result<(), String> {
     let endpoint = record.state.endpoint.to_string();
-    let call = dialer.shutdown(&endpoint, record.token.as_str());
-    within(SHUTDOWN, call).await
-}
-
-async fn within(
-    bound: Duration,
-    call: impl Future<Output = Result<(), String>>,
-) -> Result<(), String> {
-    match tokio::time::timeout(bound, call).await {
-        Ok(answer) => answer,
-        Err(_) => Err(format!("no answer within {} ms", bound.as_millis())),
-    }
+    dialer.shutdown(&endpoint, record.token.as_str(), SHUTDOWN)
 }

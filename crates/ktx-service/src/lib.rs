@@ -2,7 +2,8 @@
 //! at, and ended, and no process is ever signalled that is not known to be it.
 //!
 //! What a daemon is asked goes through a [`Dialer`] of the caller: this crate
-//! knows processes and files, and makes no calls of its own.
+//! knows processes and files, and makes no calls of its own. Every function
+//! blocks its thread until it is done.
 
 mod dialer;
 mod error;

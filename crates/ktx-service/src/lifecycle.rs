@@ -1,27 +1,22 @@
 //! A daemon is found, or started.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use ktx_os::environment::Environment;
 use ktx_os::lock::{self, LockError};
-use ktx_os::process::Identity;
 use ktx_protocol::PROTOCOL_VERSION;
 use ktx_protocol::startup::Token;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::dialer::{Dialer, HEALTH, is_healthy};
+use crate::dialer::{Dialer, FIRST_ANSWER, HEALTH, is_healthy};
 use crate::error::ServiceError;
 use crate::installation::{Installation, Scope};
 use crate::place::{Daemons, Place};
 use crate::spawn::{Launch, Newborn, Settings};
 use crate::state::{Record, SCHEMA_VERSION, Seen, State, look};
 use crate::stop::end;
-
-/// How long a daemon that has just begun to listen may take to answer.
-const FIRST_ANSWER: Duration = Duration::from_secs(5);
 
 /// How often a runtime may be replaced while its daemon is started.
 const REPLACEMENTS: u32 = 3;
@@ -39,7 +34,7 @@ pub struct Start {
     /// The caller's environment variables.
     pub environment: Environment,
     /// Asks it.
-    pub dialer: Arc<dyn Dialer>,
+    pub dialer: Box<dyn Dialer>,
     /// Ends the work early.
     pub cancellation: CancellationToken,
 }
@@ -89,7 +84,7 @@ impl From<Record> for Found {
 /// # Errors
 ///
 /// Of `find`, and if no daemon could be started; then none is left behind.
-pub async fn start<E: From<ServiceError>>(
+pub fn start<E: From<ServiceError>>(
     start: &Start,
     find: impl Fn() -> Result<Installation, E>,
 ) -> Result<Started, E> {
@@ -100,7 +95,7 @@ pub async fn start<E: From<ServiceError>>(
     let mut installation = find()?;
     let mut replacements = 0;
     loop {
-        let error = match start.ensure(&installation).await {
+        let error = match start.ensure(&installation) {
             Ok(started) => return Ok(started),
             Err(error @ (ServiceError::Spawn { .. } | ServiceError::Start { .. })) => error,
             Err(error) => return Err(error.into()),
@@ -115,25 +110,25 @@ pub async fn start<E: From<ServiceError>>(
 }
 
 impl Start {
-    async fn ensure(&self, installation: &Installation) -> Result<Started, ServiceError> {
+    fn ensure(&self, installation: &Installation) -> Result<Started, ServiceError> {
         let key = installation.key(&self.scope);
         let place = self.daemons.place(&key);
         if !self.force
             && let Seen::Alive(record) = look(&place)?
-            && self.answers(&record).await
+            && self.answers(&record)
         {
             return Ok(started(StartStatus::Reused, *record, &place));
         }
         self.daemons.prepare(&place)?;
-        let _lock = self.lock(&place, &installation.version).await?;
+        let _lock = self.lock(&place, &installation.version)?;
         // Somebody else may have started it while this one waited.
         let mut socket = None;
         match look(&place)? {
             Seen::Alive(record) => {
-                if !self.force && self.answers(&record).await {
+                if !self.force && self.answers(&record) {
                     return Ok(started(StartStatus::Reused, *record, &place));
                 }
-                end(&record, self.dialer.as_ref()).await?;
+                end(&record, self.dialer.as_ref())?;
                 socket = record.state.endpoint.socket_path().map(PathBuf::from);
             }
             Seen::Dead { detail, record } => {
@@ -150,26 +145,23 @@ impl Start {
         }
         place.clear(socket.as_deref())?;
         place.label(&installation.version)?;
-        let record = self.launch(installation, &key, &place).await?;
+        let record = self.launch(installation, &key, &place)?;
         Ok(started(StartStatus::Started, record, &place))
     }
 
-    async fn answers(&self, record: &Record) -> bool {
+    fn answers(&self, record: &Record) -> bool {
         is_healthy(self.dialer.as_ref(), record, HEALTH)
-            .await
             .inspect_err(|reason| tracing::debug!(reason, "the daemon does not answer"))
             .is_ok()
     }
 
-    async fn lock(&self, place: &Place, version: &str) -> Result<lock::Lock, ServiceError> {
-        lock::acquire(
+    fn lock(&self, place: &Place, version: &str) -> Result<lock::Lock, ServiceError> {
+        lock::acquire_blocking(
             &place.lock_path,
             &place.directory,
             &format!("start the daemon of {version}"),
             &self.cancellation,
-            |_| {},
         )
-        .await
         .map_err(|error| match error {
             LockError::Cancelled { .. } => ServiceError::Cancelled,
             error => error.into(),
@@ -177,7 +169,7 @@ impl Start {
     }
 
     /// Starts a daemon and lets others know of it. The caller holds the lock.
-    async fn launch(
+    fn launch(
         &self,
         installation: &Installation,
         key: &str,
@@ -192,15 +184,15 @@ impl Start {
             settings: &self.settings,
             environment: &self.environment,
         };
-        let daemon = launch.run(&self.cancellation).await?;
+        let daemon = launch.run(&self.cancellation)?;
         let record = self.record(installation, place, &daemon);
-        if let Err(reason) = is_healthy(self.dialer.as_ref(), &record, FIRST_ANSWER).await {
-            return Err(daemon.abandon(reason).await);
+        if let Err(reason) = is_healthy(self.dialer.as_ref(), &record, FIRST_ANSWER) {
+            return Err(daemon.abandon(reason));
         }
         record
             .publish(&place.state_path)
             .map_err(ServiceError::io(&place.state_path))?;
-        if let Err(error) = daemon.release().await {
+        if let Err(error) = daemon.release() {
             place.clear(endpoint.socket_path())?;
             return Err(error);
         }
@@ -208,12 +200,14 @@ impl Start {
     }
 
     fn record(&self, installation: &Installation, place: &Place, daemon: &Newborn) -> Record {
+        let identity = daemon.identity();
         let started_at = humantime::format_rfc3339_millis(SystemTime::now());
-        let process: Identity = daemon.identity().clone();
         Record {
             state: State {
                 schema_version: SCHEMA_VERSION,
-                process,
+                pid: identity.pid,
+                start_time: identity.start_time,
+                boot_id: identity.boot_id.clone(),
                 endpoint: daemon.ready.endpoint.clone(),
                 version: installation.version.clone(),
                 wheel_sha256: installation.wheel_sha256.clone(),

@@ -41,7 +41,7 @@ impl Daemons {
         (self.place)(&self.directory, key)
     }
 
-    /// The places of all daemons that were ever started, in order.
+    /// The places of all daemons that were ever started.
     pub(crate) fn places(&self) -> Result<Vec<Place>, ServiceError> {
         self.check_trusted()?;
         let read = || -> io::Result<Vec<String>> {
@@ -55,7 +55,6 @@ impl Daemons {
                     keys.push(name);
                 }
             }
-            keys.sort();
             Ok(keys)
         };
         match read() {

@@ -1,11 +1,11 @@
 //! A daemon from the start of its program to the moment in which others may
 //! know of it. Until then it ends with whoever started it.
 
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::sync::Arc;
-use std::time::Duration;
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use fs_err as fs;
 use ktx_os::environment::Environment;
@@ -14,14 +14,16 @@ use ktx_os::process::{self, Identity, Process, Signal};
 use ktx_os::variables::KTX_LOG;
 use ktx_protocol::endpoint::Endpoint;
 use ktx_protocol::startup::{PUBLISHED, Ready};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin, Command};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::ServiceError;
 
 /// How long a daemon may take until it listens.
 const LISTENING: Duration = Duration::from_secs(30);
+
+/// How often a caller is asked whether it gave up.
+const GLIMPSE: Duration = Duration::from_millis(20);
 
 /// How long the program that starts the daemon may take to end by itself.
 const LAUNCHER: Duration = Duration::from_secs(2);
@@ -80,38 +82,33 @@ pub(crate) struct Launch<'a> {
 /// A daemon that listens and that nobody else knows of. Dropping it ends it.
 pub(crate) struct Newborn {
     pub(crate) ready: Ready,
-    process: Arc<Process>,
+    process: Process,
     input: ChildStdin,
     log: Log,
 }
 
 impl Launch<'_> {
     /// Starts the daemon and waits until it listens.
-    pub(crate) async fn run(
-        &self,
-        cancellation: &CancellationToken,
-    ) -> Result<Newborn, ServiceError> {
+    pub(crate) fn run(&self, cancellation: &CancellationToken) -> Result<Newborn, ServiceError> {
         let (mut child, log) = self.spawn()?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             unreachable!("both are pipes")
         };
-        let mut line = String::new();
-        let mut output = BufReader::new(output.take(LONGEST_LINE));
-        let read = tokio::select! {
-            read = output.read_line(&mut line) => read,
-            () = tokio::time::sleep(LISTENING) => {
-                let reason = format!("it did not listen within {} s", LISTENING.as_secs());
-                return Err(log.failure(reason));
-            }
-            () = cancellation.cancelled() => return Err(ServiceError::Cancelled),
+        let line = first_line(output, cancellation);
+        // It is done by now, and waiting leaves no zombie.
+        let launched = wait(&mut child);
+        let Some(line) = line? else {
+            let reason = format!("it did not listen within {} s", LISTENING.as_secs());
+            return Err(log.failure(reason));
         };
-        if read.is_err() || !line.ends_with('\n') {
-            return Err(log.failure(format!("it ended before it listened{}", how(child).await)));
+        if !line.ends_with('\n') {
+            let how = launched.filter(|status| !status.success());
+            let how = how.map_or_else(String::new, |status| format!(" ({status})"));
+            return Err(log.failure(format!("it ended before it listened{how}")));
         }
         let ready: Ready = serde_json::from_str(&line)
+            .and_then(|line: Value| serde_json::from_value(line))
             .map_err(|error| log.failure(format!("what it says is not valid: {error}")))?;
-        // It is done by now, and waiting leaves no zombie.
-        let _ = tokio::time::timeout(LAUNCHER, child.wait()).await;
         let unknown = |source| ServiceError::Process {
             pid: ready.pid,
             source,
@@ -124,7 +121,7 @@ impl Launch<'_> {
         match identity.open().map_err(unknown)? {
             Some(process) => Ok(Newborn {
                 ready,
-                process: Arc::new(process),
+                process,
                 input,
                 log,
             }),
@@ -161,7 +158,7 @@ impl Launch<'_> {
             .stdout(Stdio::piped())
             .stderr(file.into_parts().0);
         #[cfg(unix)]
-        ktx_os::command::lend_streams_only(command.as_std_mut()).map_err(failed)?;
+        ktx_os::command::lend_streams_only(&mut command).map_err(failed)?;
         tracing::debug!(program = %self.executable.display(), endpoint = %self.endpoint, "starting");
         Ok((command.spawn().map_err(failed)?, log))
     }
@@ -174,50 +171,73 @@ impl Newborn {
     }
 
     /// Lets it live: others know of it now.
-    pub(crate) async fn release(mut self) -> Result<(), ServiceError> {
-        let told = async {
-            self.input.write_all(PUBLISHED.as_bytes()).await?;
-            self.input.flush().await
-        };
-        told.await.map_err(|_| {
+    pub(crate) fn release(mut self) -> Result<(), ServiceError> {
+        self.input.write_all(PUBLISHED.as_bytes()).map_err(|_| {
             self.log
                 .failure("it ended as soon as it listened".to_owned())
         })
     }
 
     /// Ends it, and says why that had to be.
-    pub(crate) async fn abandon(self, reason: String) -> ServiceError {
-        let endpoint = self.ready.endpoint;
+    pub(crate) fn abandon(self, reason: String) -> ServiceError {
         // It leaves by itself at the end of its input.
         drop(self.input);
-        if !ended(&self.process, LEAVING).await.unwrap_or(false) {
+        if !self.process.wait(LEAVING).unwrap_or(false) {
             // What cannot be killed ends when it comes out of the kernel, for
             // nobody writes to its input any more.
             let _ = self.process.signal(Signal::Kill);
-            let _ = ended(&self.process, LEAVING).await;
+            let _ = self.process.wait(LEAVING);
         }
         ServiceError::Unreachable {
-            endpoint,
+            endpoint: self.ready.endpoint,
             reason,
             log: self.log.path,
         }
     }
 }
 
-/// Waits for a process without blocking the thread.
-pub(crate) async fn ended(process: &Arc<Process>, bound: Duration) -> std::io::Result<bool> {
-    let process = Arc::clone(process);
-    tokio::task::spawn_blocking(move || process.wait(bound))
-        .await
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+/// The first line of `output`, or what there was of it at its end; `None` if
+/// there is neither in time.
+fn first_line(
+    output: ChildStdout,
+    cancellation: &CancellationToken,
+) -> Result<Option<String>, ServiceError> {
+    let line = Arc::new(OnceLock::new());
+    // It ends with the pipe, which a daemon that nobody waits for closes.
+    std::thread::spawn({
+        let (line, waiter) = (Arc::clone(&line), std::thread::current());
+        move || {
+            let mut text = String::new();
+            // What is not text is no line either.
+            let _ = BufReader::new(output.take(LONGEST_LINE)).read_line(&mut text);
+            let _ = line.set(text);
+            waiter.unpark();
+        }
+    });
+    let started = Instant::now();
+    while started.elapsed() < LISTENING {
+        if let Some(line) = line.get() {
+            return Ok(Some(line.clone()));
+        }
+        if cancellation.is_cancelled() {
+            return Err(ServiceError::Cancelled);
+        }
+        std::thread::park_timeout(GLIMPSE);
+    }
+    Ok(None)
 }
 
-/// How the program that was to start a daemon ended, if it failed.
-async fn how(mut child: Child) -> String {
-    match tokio::time::timeout(LAUNCHER, child.wait()).await {
-        Ok(Ok(status)) if !status.success() => format!(" ({status})"),
-        _ => String::new(),
+/// Waits for a child that is done, or all but done.
+fn wait(child: &mut Child) -> Option<ExitStatus> {
+    let started = Instant::now();
+    while started.elapsed() < LAUNCHER {
+        match child.try_wait() {
+            Ok(None) => std::thread::sleep(Duration::from_millis(1)),
+            other => return other.ok().flatten(),
+        }
     }
+    let _ = child.kill();
+    child.wait().ok()
 }
 
 /// The log of a daemon that is being started.

@@ -9,6 +9,7 @@ use ktx_os::process::{self, Identity};
 use ktx_protocol::endpoint::Endpoint;
 use ktx_protocol::startup::Token;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::error::ServiceError;
 use crate::installation::Scope;
@@ -23,9 +24,12 @@ pub(crate) const SCHEMA_VERSION: u64 = 1;
 pub struct State {
     /// Always 1.
     pub schema_version: u64,
-    /// Its process: `pid`, `startTime` and `bootId`.
-    #[serde(flatten)]
-    pub process: Identity,
+    /// The number of its process.
+    pub pid: u32,
+    /// When that was started, as `ktx_os::process` counts.
+    pub start_time: u64,
+    /// The boot of the system that it was started in.
+    pub boot_id: String,
     /// Where it listens.
     pub endpoint: Endpoint,
     /// The version of ktx.
@@ -47,21 +51,49 @@ pub struct State {
     pub protocol: u32,
 }
 
+impl State {
+    /// Its process.
+    pub fn identity(&self) -> Identity {
+        Identity {
+            pid: self.pid,
+            start_time: self.start_time,
+            boot_id: self.boot_id.clone(),
+        }
+    }
+}
+
 /// The state as it is on disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
-    #[serde(flatten)]
     pub(crate) state: State,
     pub(crate) token: Token,
 }
 
+/// The key of the token in the file.
+const TOKEN: &str = "token";
+
 impl Record {
     /// Writes the record, for its owner's eyes only, whole or not at all.
     pub(crate) fn publish(&self, path: &Path) -> io::Result<()> {
-        let mut text = serde_json::to_string_pretty(self).map_err(io::Error::other)?;
+        let mut object = serde_json::to_value(&self.state)?;
+        object[TOKEN] = self.token.as_str().into();
+        let mut text = serde_json::to_string_pretty(&object)?;
         text.push('\n');
         // After a crash of the system there is no daemon either.
         files::replace(path, text.as_bytes())
+    }
+
+    fn read(path: &Path) -> Result<Self, JsonError> {
+        let mut object: Value = json::read(path, SCHEMA_VERSION)?;
+        let invalid = |source| JsonError::Content {
+            path: path.to_owned(),
+            source,
+        };
+        let token = object.get_mut(TOKEN).map(Value::take).unwrap_or_default();
+        Ok(Self {
+            token: serde_json::from_value(token).map_err(invalid)?,
+            state: serde_json::from_value(object).map_err(invalid)?,
+        })
     }
 
     /// Whether it is of a daemon of this version and scope.
@@ -105,7 +137,7 @@ pub(crate) fn look(place: &Place) -> Result<Seen, ServiceError> {
             return Ok(dead(detail, None));
         }
     }
-    let record: Record = match json::read(path, SCHEMA_VERSION) {
+    let record = match Record::read(path) {
         Ok(record) => record,
         Err(JsonError::Read(ReadError::Absent { .. })) => return Ok(Seen::Nothing),
         Err(JsonError::Read(ReadError::Unreadable { path, source })) => {
@@ -116,7 +148,7 @@ pub(crate) fn look(place: &Place) -> Result<Seen, ServiceError> {
         }
         Err(error) => return Ok(dead(error.to_string(), None)),
     };
-    let identity = &record.state.process;
+    let identity = record.state.identity();
     let pid = identity.pid;
     let unknown = |source| ServiceError::Process { pid, source };
     if process::boot_id().map_err(unknown)? != identity.boot_id {

@@ -56,12 +56,12 @@ pub struct Look<'a> {
 /// # Errors
 ///
 /// If the system refuses to tell.
-pub async fn status(look: &Look<'_>) -> Result<Status, ServiceError> {
+pub fn status(look: &Look<'_>) -> Result<Status, ServiceError> {
     let place = look
         .installation
         .map(|installation| look.daemons.place(&installation.key(look.scope)));
     if let Some(place) = &place
-        && let Some(status) = look.at(place).await?
+        && let Some(status) = look.at(place)?
     {
         return Ok(status);
     }
@@ -70,7 +70,7 @@ pub async fn status(look: &Look<'_>) -> Result<Status, ServiceError> {
             kind: StatusKind::Stale,
             detail: format!(
                 "The daemon (process {}) runs in an environment that was replaced",
-                record.state.process.pid
+                record.state.pid
             ),
             daemon: Some(record.into()),
             state_path: Some(place.state_path),
@@ -86,7 +86,7 @@ pub async fn status(look: &Look<'_>) -> Result<Status, ServiceError> {
 
 impl Look<'_> {
     /// The daemon at `place`; `None` if nothing is written down there.
-    async fn at(&self, place: &Place) -> Result<Option<Status>, ServiceError> {
+    fn at(&self, place: &Place) -> Result<Option<Status>, ServiceError> {
         let (kind, detail, record) = match look(place)? {
             Seen::Nothing => return Ok(None),
             Seen::Dead { detail, record } => (StatusKind::Stale, detail, record),
@@ -96,11 +96,11 @@ impl Look<'_> {
             }
             Seen::Alive(record) => {
                 let answer = match self.dialer {
-                    Some(dialer) => is_healthy(dialer, &record, GLANCE).await,
+                    Some(dialer) => is_healthy(dialer, &record, GLANCE),
                     None => Ok(()),
                 };
                 let state = &record.state;
-                let pid = state.process.pid;
+                let pid = state.pid;
                 let (kind, detail) = match answer {
                     Ok(()) => (
                         StatusKind::Running,

@@ -3,21 +3,18 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ktx_os::lock;
 use ktx_os::process::{Identity, Process, Signal};
 use ktx_protocol::endpoint::Endpoint;
 use serde::Serialize;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::dialer::{Dialer, shut_down};
 use crate::error::ServiceError;
 use crate::installation::Scope;
 use crate::place::{Daemons, Place};
-use crate::spawn::ended;
 use crate::state::{Record, Seen, look};
 
 /// How long a daemon that agreed to end may take. It gives its callers some
@@ -74,12 +71,11 @@ impl StopStatus {
 }
 
 /// Where daemons are, and the means to ask them.
-#[derive(Clone)]
 pub struct Stop {
     /// Where they are.
     pub daemons: Daemons,
     /// Asks them.
-    pub dialer: Arc<dyn Dialer>,
+    pub dialer: Box<dyn Dialer>,
 }
 
 /// Ends the daemons of this version and scope, whatever environment they run
@@ -88,7 +84,7 @@ pub struct Stop {
 /// # Errors
 ///
 /// One of the things that went wrong, after everything else was ended.
-pub async fn stop(stop: &Stop, version: &str, scope: &Scope) -> Result<Vec<Stopped>, ServiceError> {
+pub fn stop(stop: &Stop, version: &str, scope: &Scope) -> Result<Vec<Stopped>, ServiceError> {
     let is_meant = |seen: &Seen| match seen {
         Seen::Alive(record) => record.is_of(version, scope),
         Seen::Dead { record, .. } => record
@@ -97,7 +93,7 @@ pub async fn stop(stop: &Stop, version: &str, scope: &Scope) -> Result<Vec<Stopp
         // It does not say whose it is.
         Seen::Nothing | Seen::Newer => false,
     };
-    stop.every(&is_meant).await
+    stop.every(&is_meant)
 }
 
 /// Ends every daemon under the runtime root: of each version, the user's and
@@ -106,50 +102,34 @@ pub async fn stop(stop: &Stop, version: &str, scope: &Scope) -> Result<Vec<Stopp
 /// # Errors
 ///
 /// As [`stop`].
-pub async fn stop_all(stop: &Stop) -> Result<Vec<Stopped>, ServiceError> {
-    stop.every(&|_| true).await
+pub fn stop_all(stop: &Stop) -> Result<Vec<Stopped>, ServiceError> {
+    stop.every(&|_| true)
 }
 
 impl Stop {
-    async fn every(
-        &self,
-        is_meant: &(dyn Fn(&Seen) -> bool + Send + Sync),
-    ) -> Result<Vec<Stopped>, ServiceError> {
-        let mut ending = JoinSet::new();
+    fn every(&self, is_meant: &dyn Fn(&Seen) -> bool) -> Result<Vec<Stopped>, ServiceError> {
+        let mut stopped = Vec::new();
         let mut failure = None;
         for place in self.daemons.places()? {
-            match look(&place) {
-                Ok(seen) if is_meant(&seen) => {
-                    let stop = self.clone();
-                    ending.spawn(async move { stop.one(&place).await });
-                }
-                Ok(_) => {}
-                Err(error) => failure = Some(error),
-            }
-        }
-        let mut stopped = Vec::new();
-        while let Some(one) = ending.join_next().await {
-            match one.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
+            let one = match look(&place) {
+                Ok(seen) if is_meant(&seen) => self.one(&place),
+                Ok(_) => Ok(None),
+                Err(error) => Err(error),
+            };
+            match one {
                 Ok(one) => stopped.extend(one),
                 Err(error) => failure = Some(error),
             }
         }
-        stopped.sort_by(|one, other| one.state_file.cmp(&other.state_file));
         failure.map_or(Ok(stopped), Err)
     }
 
     /// Ends the daemon of `place`; `None` if nothing is known of one.
-    async fn one(&self, place: &Place) -> Result<Option<Stopped>, ServiceError> {
+    fn one(&self, place: &Place) -> Result<Option<Stopped>, ServiceError> {
         let never = CancellationToken::new();
         // Whoever starts this daemon at the moment is waited for.
-        let _lock = lock::acquire(
-            &place.lock_path,
-            &place.directory,
-            "stop a daemon",
-            &never,
-            |_| {},
-        )
-        .await?;
+        let _lock =
+            lock::acquire_blocking(&place.lock_path, &place.directory, "stop a daemon", &never)?;
         let (status, record) = match look(place)? {
             Seen::Nothing => return Ok(None),
             Seen::Newer => {
@@ -166,7 +146,7 @@ impl Stop {
                 ..
             } => (StopStatus::AlreadyStopped, record),
             Seen::Alive(record) => {
-                end(&record, self.dialer.as_ref()).await?;
+                end(&record, self.dialer.as_ref())?;
                 (StopStatus::Stopped, record)
             }
         };
@@ -174,7 +154,7 @@ impl Stop {
         place.clear(state.endpoint.socket_path())?;
         Ok(Some(Stopped {
             status,
-            pid: state.process.pid,
+            pid: state.pid,
             endpoint: state.endpoint,
             state_file: place.state_path.clone(),
             version: state.version,
@@ -186,8 +166,8 @@ impl Stop {
 /// Ends the daemon of `record`, and sees that it and the processes of its
 /// group are gone. Nobody else is signalled: each process is held by what
 /// tells it from every other one.
-pub(crate) async fn end(record: &Record, dialer: &dyn Dialer) -> Result<(), ServiceError> {
-    let identity = &record.state.process;
+pub(crate) fn end(record: &Record, dialer: &dyn Dialer) -> Result<(), ServiceError> {
+    let identity = &record.state.identity();
     let unknown = |source| ServiceError::Process {
         pid: identity.pid,
         source,
@@ -197,21 +177,21 @@ pub(crate) async fn end(record: &Record, dialer: &dyn Dialer) -> Result<(), Serv
     };
     let mut daemon = Daemon {
         identity,
-        process: Arc::new(process),
+        process,
         company: Vec::new(),
     };
     daemon.gather().map_err(unknown)?;
-    let is_gone = match shut_down(dialer, record).await {
-        Ok(()) => daemon.is_gone_within(FAREWELL).await.map_err(unknown)?,
+    let is_gone = match shut_down(dialer, record) {
+        Ok(()) => daemon.process.wait(FAREWELL).map_err(unknown)?,
         Err(reason) => {
             tracing::debug!(pid = identity.pid, reason, "the daemon does not shut down");
             false
         }
     };
     if !is_gone {
-        daemon.force().await.map_err(unknown)?;
+        daemon.force().map_err(unknown)?;
     }
-    match daemon.remaining().await.map_err(unknown)? {
+    match daemon.remaining().map_err(unknown)? {
         None => Ok(()),
         Some(pid) => Err(ServiceError::Stop {
             pid: identity.pid,
@@ -223,10 +203,10 @@ pub(crate) async fn end(record: &Record, dialer: &dyn Dialer) -> Result<(), Serv
 /// A daemon that is being ended.
 struct Daemon<'a> {
     identity: &'a Identity,
-    process: Arc<Process>,
+    process: Process,
     /// The other processes of its group: what ends the workers when the daemon
     /// cannot do that any more.
-    company: Vec<Arc<Process>>,
+    company: Vec<Process>,
 }
 
 impl Daemon<'_> {
@@ -234,23 +214,19 @@ impl Daemon<'_> {
     /// shows that it is its own.
     fn gather(&mut self) -> io::Result<()> {
         for member in self.identity.group()?.unwrap_or_default() {
-            let is_held = |held: &Arc<Process>| *held.identity() == member;
+            let is_held = |held: &Process| *held.identity() == member;
             if member != *self.identity
                 && !self.company.iter().any(is_held)
                 && let Some(process) = member.open()?
             {
-                self.company.push(Arc::new(process));
+                self.company.push(process);
             }
         }
         Ok(())
     }
 
-    async fn is_gone_within(&self, bound: Duration) -> io::Result<bool> {
-        ended(&self.process, bound).await
-    }
-
     /// Asks the daemon by signal, and kills it if it stays.
-    async fn force(&mut self) -> io::Result<()> {
+    fn force(&mut self) -> io::Result<()> {
         self.gather()?;
         self.process.signal(Signal::Terminate)?;
         // One that was stopped hears nothing until it goes on.
@@ -258,7 +234,7 @@ impl Daemon<'_> {
         for other in &self.company {
             other.signal(Signal::Continue)?;
         }
-        if !self.is_gone_within(TERMINATION).await? {
+        if !self.process.wait(TERMINATION)? {
             self.gather()?;
             self.process.signal(Signal::Kill)?;
         }
@@ -267,17 +243,17 @@ impl Daemon<'_> {
 
     /// Waits for the end of the whole group, and kills what stays; returns a
     /// process that is there all the same.
-    async fn remaining(&self) -> io::Result<Option<u32>> {
-        if !self.is_gone_within(DEATH).await? {
+    fn remaining(&self) -> io::Result<Option<u32>> {
+        if !self.process.wait(DEATH)? {
             return Ok(Some(self.identity.pid));
         }
         for other in &self.company {
             other.signal(Signal::Continue)?;
-            if ended(other, SWEEP).await? {
+            if other.wait(SWEEP)? {
                 continue;
             }
             other.signal(Signal::Kill)?;
-            if !ended(other, DEATH).await? {
+            if !other.wait(DEATH)? {
                 return Ok(Some(other.identity().pid));
             }
         }
