@@ -1,5 +1,5 @@
-// Builds dist/: one bundle that `require`, `import` and the `ktx` file share, the types, and the
-// licences of what is bundled.
+// Builds dist/: one bundle that `require`, `import` and the `ktx` file share, what it loads when it is
+// needed, the types, and the licences of what is bundled.
 import { execFileSync } from 'node:child_process';
 import { chmodSync, existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -27,6 +27,8 @@ const shared = {
     KTX_PACKAGE_NAME: JSON.stringify(name),
     KTX_PACKAGE_VERSION: JSON.stringify(version),
   },
+  // The loader of modules takes longer than what it would load.
+  supported: { 'dynamic-import': false },
   logLevel: 'warning',
   metafile: true,
 };
@@ -56,7 +58,21 @@ const redirect = (filter, path) => ({
 });
 
 // What programs run most. The commands are short, so the time to load the parser shows.
-const hotLines = ['status', 'status --json', 'doctor', 'doctor --json', 'install', 'install --yes'];
+const hotRuntime = [
+  'status',
+  'status --json',
+  'doctor',
+  'doctor --json',
+  'install',
+  'install --yes',
+  'start',
+  'start --json',
+  'start --yes',
+  'start --yes --json',
+  'stop',
+  'stop --json',
+];
+const hotExec = ['-c CODE', '-c CODE --json', '--json -c CODE', '--no-daemon -c CODE'];
 
 async function bundleIndex(parsed) {
   const toVendor = Object.entries(apart).map(([id, file]) =>
@@ -67,7 +83,7 @@ async function bundleIndex(parsed) {
     entryPoints: ['src/index.ts'],
     outfile: bundlePath,
     external: [`${name}-*`],
-    plugins: toVendor,
+    plugins: [...toVendor, redirect(/^\.\/client\.js$/, './client.cjs')],
     define: { ...shared.define, KTX_PARSED: JSON.stringify(parsed) },
   });
 }
@@ -75,27 +91,38 @@ async function bundleIndex(parsed) {
 async function parseHotLines() {
   const { runKtxCli } = require(bundlePath);
   delete require.cache[bundlePath];
-  const parsed = {};
-  for (const line of hotLines) {
+  const parsed = { runtime: {}, exec: {} };
+  const keep = (table, words) => (args) => {
+    table[words] = args;
+    return 0;
+  };
+  for (const line of hotRuntime) {
     const argv = ['runtime', ...line.split(' ')];
-    const runtime = (args) => {
-      parsed[argv.join('\0')] = args;
-      return 0;
-    };
-    await runKtxCli(argv, process, { runtime });
+    await runKtxCli(argv, process, { runtime: keep(parsed.runtime, argv.join('\0')) });
+  }
+  for (const line of hotExec) {
+    const argv = ['exec', ...line.split(' ')];
+    const words = argv.with(argv.indexOf('CODE'), '').join('\0');
+    await runKtxCli(argv, process, { exec: keep(parsed.exec, words) });
   }
   return parsed;
 }
 
 async function bundle() {
   const outputs = await Promise.all([
-    bundleIndex({}),
+    bundleIndex({ runtime: {}, exec: {} }),
     build({
       ...shared,
       entryPoints: ['src/main.ts'],
       outfile: 'dist/cli.cjs',
       banner: { js: '#!/usr/bin/env node' },
       plugins: [redirect(/^\.\/index\.js$/, './index.cjs')],
+    }),
+    build({
+      ...shared,
+      entryPoints: ['src/client.ts'],
+      outfile: 'dist/client.cjs',
+      plugins: [redirect(/^\.\/ktx-error\.js$/, './index.cjs')],
     }),
     ...Object.entries(apart).map(([id, file]) =>
       build({

@@ -8,7 +8,7 @@ export default defineConfig({
   define: {
     KTX_PACKAGE_NAME: JSON.stringify(name),
     KTX_PACKAGE_VERSION: JSON.stringify(version),
-    KTX_PARSED: '{}',
+    KTX_PARSED: '{ "runtime": {}, "exec": {} }',
   },
   test: {
     include: ['tests/**/*.test.ts'],

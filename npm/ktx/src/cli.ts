@@ -1,12 +1,14 @@
 // The `ktx` command as a function: parse, call, return the exit code. It never ends the process.
 import { type KtxIo, ExitCode, reportFailure } from './io.js';
-import type { KtxExecDeps } from './exec-command.js';
+import type { ExecArgs, KtxExecDeps } from './exec-command.js';
 import { type KtxRuntimeArgs, runKtxRuntime } from './runtime-commands.js';
 
 /** Replacements for what the command calls; what is absent is the real thing. */
 export interface KtxCliDeps extends KtxExecDeps {
   /** Runs the `ktx runtime` commands. Default: `runKtxRuntime`. */
   runtime?: (args: KtxRuntimeArgs, io: KtxIo) => number | Promise<number>;
+  /** Runs `ktx exec`. Default: the command itself. */
+  exec?: (args: ExecArgs, io: KtxIo) => number | Promise<number>;
 }
 
 /**
@@ -21,14 +23,19 @@ export async function runKtxCli(
   deps: KtxCliDeps = {},
 ): Promise<number> {
   const runtime = deps.runtime ?? ((args: KtxRuntimeArgs) => runKtxRuntime(args, io, deps));
-  const words = argv.join('\0');
-  const parsed = Object.hasOwn(KTX_PARSED, words) ? KTX_PARSED[words] : undefined;
-  if (parsed !== undefined) {
-    try {
-      return await runtime({ ...parsed }, io);
-    } catch (error) {
-      return reportFailure(error, io);
-    }
+  const exec =
+    deps.exec ??
+    (async (args: ExecArgs) => {
+      const { runKtxExec } = await import('./exec-command.js');
+      return await runKtxExec(args, io, deps);
+    });
+  try {
+    const parsed = parsedRuntime(argv);
+    if (parsed !== undefined) return await runtime(parsed, io);
+    const parsedCode = parsedExec(argv);
+    if (parsedCode !== undefined) return await exec(parsedCode, io);
+  } catch (error) {
+    return reportFailure(error, io);
   }
   const { createProgram, CommanderError } = await import('./program.js');
   let exitCode: number = ExitCode.done;
@@ -37,8 +44,7 @@ export async function runKtxCli(
       exitCode = await runtime(args, io);
     },
     async exec(args) {
-      const { runKtxExec } = await import('./exec-command.js');
-      exitCode = await runKtxExec(args, io, deps);
+      exitCode = await exec(args, io);
     },
     async completion(shell) {
       const { completionScript } = await import('./completion.js');
@@ -54,4 +60,19 @@ export async function runKtxCli(
     }
     return reportFailure(error, io);
   }
+}
+
+function parsedRuntime(argv: string[]): KtxRuntimeArgs | undefined {
+  const words = argv.join('\0');
+  const parsed = Object.hasOwn(KTX_PARSED.runtime, words) ? KTX_PARSED.runtime[words] : undefined;
+  return parsed && { ...parsed };
+}
+
+function parsedExec(argv: string[]): ExecArgs | undefined {
+  const at = argv.indexOf('-c') + 1;
+  const code = argv[at];
+  if (at === 0 || code === undefined) return undefined;
+  const words = argv.with(at, '').join('\0');
+  const parsed = Object.hasOwn(KTX_PARSED.exec, words) ? KTX_PARSED.exec[words] : undefined;
+  return parsed && { ...parsed, source: { code } };
 }

@@ -1,12 +1,21 @@
-// `ktx exec`: finds the code, sees to it that there is a runtime, runs it there and passes on what
-// came of it.
+// `ktx exec`: finds the code, runs it through the daemon if that is there, else in a process of its
+// own, and passes on its output and what came of it.
 import { readFile } from 'node:fs/promises';
+import { findDaemonAccess, startDaemonAccess } from './daemon-api.js';
+import type { DaemonAccess } from './daemon-types.js';
 import { KtxError, messageOf } from './errors.js';
-import type { ExecuteOutcome, ExecuteRequest, Executed } from './execute.js';
-import { ExitCode, type KtxIo, canAsk, printLines } from './io.js';
+import { exitCodeOf, writeOutcome } from './exec-outcome.js';
+import type { ExecuteRequest, Executed } from './execute.js';
+import { ExitCode, type KtxIo, printLines } from './io.js';
 import { getKtxCliPackageInfo } from './package-info.js';
-import { type KtxRuntimeDeps, installFeature, readStatus } from './runtime-commands.js';
-import type { RuntimeManifest, RuntimeStatus } from './types.js';
+import { readyRuntime } from './ready-runtime.js';
+import { type KtxRuntimeDeps, readStatus } from './runtime-commands.js';
+
+/** Which daemon `ktx exec` means. */
+export interface ExecDaemon {
+  cliVersion: string;
+  projectDir?: string;
+}
 
 /** `ktx exec`. */
 export interface ExecArgs {
@@ -20,62 +29,117 @@ export interface ExecArgs {
   yes: boolean;
   /** `false` for `--no-input`. */
   input: boolean;
+  /** Name of the session to run in; absent for a process of its own. */
+  session?: string;
+  /** `false` for `--no-daemon`. */
+  daemon: boolean;
+  /** The project whose own daemon is meant; absent for the user's. */
+  projectDir?: string;
 }
 
 /** Replacements for what `ktx exec` calls; what is absent is the real thing. */
 export interface KtxExecDeps extends KtxRuntimeDeps {
+  /** Runs code without a daemon. With a replacement no daemon is looked for. */
   execute?: (request: ExecuteRequest) => Promise<Executed>;
+  /** Returns how to call the daemon if its process is there. */
+  findDaemonAccess?: (options: ExecDaemon) => Promise<DaemonAccess | undefined>;
+  /** Starts the daemon, or finds it, and returns how to call it. */
+  startDaemonAccess?: (options: ExecDaemon, signal?: AbortSignal) => Promise<DaemonAccess>;
 }
-
-const INSTALL_COMMAND = 'ktx runtime install --yes';
 
 /** Runs `ktx exec` and returns its exit code. */
 export async function runKtxExec(args: ExecArgs, io: KtxIo, deps: KtxExecDeps): Promise<number> {
-  const { code, filename } = await readCode(args, io);
-  const manifest = await readyRuntime(args, io, deps);
+  const source = await readCode(args, io);
+  const ran = await throughDaemon(args, source, io, deps);
+  return ran ?? (await withoutDaemon(args, source, io, deps));
+}
+
+// A daemon is used if it is there, and started only for a session.
+async function throughDaemon(
+  args: ExecArgs,
+  source: Source,
+  io: KtxIo,
+  deps: KtxExecDeps,
+): Promise<number | undefined> {
+  const { session, projectDir } = args;
+  const find = deps.findDaemonAccess ?? (deps.execute === undefined ? findDaemonAccess : undefined);
+  if (!args.daemon || (find === undefined && session === undefined)) return undefined;
+  const options: ExecDaemon = {
+    cliVersion: getKtxCliPackageInfo().version,
+    ...(projectDir === undefined ? {} : { projectDir }),
+  };
+  const access = await find?.(options);
+  if (access === undefined && session === undefined) return undefined;
+  const { execInDaemon } = await import('./exec-daemon.js');
+  const start = async (): Promise<DaemonAccess> => {
+    await readyRuntime({ ...args, cliVersion: options.cliVersion, feature: 'core' }, io, deps);
+    const started = deps.startDaemonAccess ?? startDaemonAccess;
+    return await interruptible(deps, (signal) => started(options, signal));
+  };
+  const run = { ...args, ...source };
+  return await execInDaemon(run, { access, start }, io, (work) => interruptible(deps, work));
+}
+
+async function withoutDaemon(
+  args: ExecArgs,
+  source: Source,
+  io: KtxIo,
+  deps: KtxExecDeps,
+): Promise<number> {
+  const cliVersion = getKtxCliPackageInfo().version;
+  const manifest = await readyRuntime({ ...args, cliVersion, feature: 'core' }, io, deps);
   const execute = deps.execute ?? (await import('./execute.js')).execute;
+  const unread = new AbortController();
   const request: ExecuteRequest = {
     daemonExecutable: manifest.python.daemonExecutable,
-    code,
-    filename,
+    ...source,
     args: args.args,
     cwd: args.cwd,
     timeoutMs: args.timeoutMs,
     result: args.json ? 'json' : 'repr',
     findDaemon: async () => {
-      const found = await readStatus(getKtxCliPackageInfo().version, deps);
+      const found = await readStatus(cliVersion, deps);
       return found.kind === 'ready' ? found.manifest?.python.daemonExecutable : undefined;
     },
   };
-  const { outcome, json } = await (deps.interruptible === undefined
-    ? execute(request)
-    : deps.interruptible((signal) => execute({ ...request, signal })));
-  // The daemon's own text: numbers that JavaScript would round stay as they are.
-  if (args.json) printLines(io, [json]);
-  else writeOutcome(outcome, io);
-  return exitCodeOf(outcome);
-}
-
-function writeOutcome({ success, value, stdout, stderr, error }: ExecuteOutcome, io: KtxIo): void {
-  if (stdout !== '') io.stdout.write(stdout);
-  if (stderr !== '') io.stderr.write(stderr);
-  if (success) {
-    if (typeof value === 'string') io.stdout.write(`${value}\n`);
-    return;
+  if (!args.json) {
+    request.onOutput = (type, text) => {
+      io[type].write(text);
+      if (io[type].gone === true) unread.abort();
+    };
   }
-  const text = error?.traceback || error?.message || 'Python failed';
-  io.stderr.write(text.endsWith('\n') ? text : `${text}\n`);
+  try {
+    const { outcome, json } = await interruptible(deps, (signal) =>
+      execute({ ...request, signal: args.json ? signal : anyOf(signal, unread.signal) }),
+    );
+    // The daemon's own text: numbers that JavaScript would round stay as they are.
+    if (args.json) printLines(io, [json]);
+    else writeOutcome(outcome, io);
+    return exitCodeOf(outcome);
+  } catch (error) {
+    if (unread.signal.aborted) return ExitCode.unread;
+    throw error;
+  }
 }
 
-function exitCodeOf({ success, error }: ExecuteOutcome): number {
-  if (success) return ExitCode.done;
-  return error?.kind === 'timeout' ? ExitCode.timedOut : ExitCode.failed;
+function anyOf(signal: AbortSignal | undefined, other: AbortSignal): AbortSignal {
+  return signal === undefined ? other : AbortSignal.any([signal, other]);
 }
 
-async function readCode(
-  { source }: ExecArgs,
-  io: KtxIo,
-): Promise<{ code: string; filename: string | undefined }> {
+async function interruptible<T>(
+  deps: KtxExecDeps,
+  work: (signal?: AbortSignal) => Promise<T>,
+): Promise<T> {
+  return await (deps.interruptible === undefined ? work() : deps.interruptible(work));
+}
+
+/** The code, and the name of the file that it is from. */
+interface Source {
+  code: string;
+  filename: string | undefined;
+}
+
+async function readCode({ source }: ExecArgs, io: KtxIo): Promise<Source> {
   if (source !== undefined && 'code' in source) return checked(source.code, undefined);
   if (source !== undefined && source.file !== '-') {
     return checked(await readCodeFile(source.file), source.file);
@@ -110,34 +174,7 @@ function decode(bytes: Buffer, what: string): string {
   }
 }
 
-function checked(
-  code: string,
-  filename: string | undefined,
-): { code: string; filename: string | undefined } {
+function checked(code: string, filename: string | undefined): Source {
   if (code.trim() === '') throw new KtxError('KTX_USAGE', 'The code is empty');
   return { code, filename };
-}
-
-async function readyRuntime(
-  args: ExecArgs,
-  io: KtxIo,
-  deps: KtxExecDeps,
-): Promise<RuntimeManifest> {
-  const cliVersion = getKtxCliPackageInfo().version;
-  const found = await readStatus(cliVersion, deps);
-  if (found.kind === 'ready' && found.manifest !== undefined) return found.manifest;
-  await agreeToInstall(args, found, io);
-  const wanted = { cliVersion, feature: 'core' as const, force: false };
-  return (await installFeature(wanted, io, deps)).manifest;
-}
-
-async function agreeToInstall(args: ExecArgs, found: RuntimeStatus, io: KtxIo): Promise<void> {
-  if (args.yes) return;
-  if (args.input && canAsk(io)) {
-    const { confirmInstall } = await import('./prompts.js');
-    if (await confirmInstall(found, io)) return;
-  }
-  throw new KtxError('KTX_RUNTIME_MISSING', `The Python runtime is ${found.kind}: ${found.detail}`, {
-    hint: `Run: ${INSTALL_COMMAND}`,
-  });
 }

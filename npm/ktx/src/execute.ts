@@ -4,29 +4,7 @@ import { spawn } from 'node:child_process';
 import { resolve } from 'node:path';
 import { KtxError, abortedError, isRecord } from './errors.js';
 import { parseExact } from './exact-json.js';
-
-/** Why Python code did not succeed. */
-export interface ExecuteFailure {
-  /**
-   * `exception`, `syntax`, `timeout`, `exit`, `signal`, `memory`, `unserializable` or
-   * `output-limit`.
-   */
-  kind: string;
-  message: string;
-  /** Empty or null where Python had no chance to write one. */
-  traceback: string | null;
-}
-
-/** What came of one execution. */
-export interface ExecuteOutcome {
-  success: boolean;
-  value: unknown;
-  stdout: string;
-  stderr: string;
-  error: ExecuteFailure | null;
-  /** Milliseconds that the code ran. */
-  durationMs: number;
-}
+import type { ExecuteOutcome } from './outcome.js';
 
 /** One execution. */
 export interface ExecuteRequest {
@@ -45,6 +23,10 @@ export interface ExecuteRequest {
   filename?: string | undefined;
   /** How the value travels. Default: `json`. */
   result?: 'json' | 'repr' | undefined;
+  /**
+   * Called with output as it comes. The outcome then has none. Default: the outcome has all of it.
+   */
+  onOutput?: ((type: 'stdout' | 'stderr', text: string) => void) | undefined;
   /** Environment of the code. Default: `process.env`. */
   env?: Record<string, string | undefined> | undefined;
   /** Ends the code. */
@@ -69,6 +51,8 @@ const KILL_AFTER_MS = 2_000;
 const STDERR_KEPT_CHARS = 16_384;
 const BAD_REQUEST_STATUS = 2;
 const ENVIRONMENT_GONE_STATUS = 3;
+// How the last line begins of a daemon that streams; the outcome is behind it.
+const OUTCOME = '{"outcome":';
 
 /**
  * Runs code and returns what came of it, also when the code failed.
@@ -99,7 +83,7 @@ export async function execute(request: ExecuteRequest): Promise<Executed> {
   if (ended.status === BAD_REQUEST_STATUS) {
     throw new KtxError('KTX_USAGE', ended.stderr.trim() || 'The request was refused');
   }
-  const outcome = ended.status === 0 ? readOutcome(ended.stdout) : undefined;
+  const outcome = ended.status === 0 ? readOutcome(ended.outcomeJson) : undefined;
   if (outcome === undefined) {
     const how = ended.killedBy === null ? `exit status ${ended.status}` : `signal ${ended.killedBy}`;
     throw new KtxError('KTX_EXEC_FAILED', `\`ktx-daemon execute\` ended with ${how} and no outcome`, {
@@ -107,16 +91,7 @@ export async function execute(request: ExecuteRequest): Promise<Executed> {
       details: { status: ended.status, signal: ended.killedBy, stderr: ended.stderr },
     });
   }
-  return { outcome, json: ended.stdout.trimEnd() };
-}
-
-/** The error that an unsuccessful outcome means; its `details` are the failure and the output. */
-export function outcomeError(outcome: ExecuteOutcome): KtxError {
-  const { error, stdout, stderr, durationMs } = outcome;
-  const code = error?.kind === 'timeout' ? 'KTX_EXEC_TIMEOUT' : 'KTX_EXEC_FAILED';
-  return new KtxError(code, error?.message ?? 'Python failed', {
-    details: { ...error, stdout, stderr, durationMs },
-  });
+  return { outcome, json: ended.outcomeJson };
 }
 
 interface Ended {
@@ -125,7 +100,8 @@ interface Ended {
   startError?: NodeJS.ErrnoException;
   status: number | null;
   killedBy: NodeJS.Signals | null;
-  stdout: string;
+  /** What should be the outcome. */
+  outcomeJson: string;
   stderr: string;
   overdue: boolean;
 }
@@ -143,15 +119,16 @@ async function runWhereItIs(request: ExecuteRequest): Promise<Ended> {
 }
 
 function runDaemon(request: ExecuteRequest): Promise<Ended> {
-  const { daemonExecutable, env, signal, timeoutMs } = request;
+  const { daemonExecutable, env, signal, timeoutMs, onOutput } = request;
   return new Promise((settle) => {
     // An environment that ktx made has a lease, except while it is made and while it is removed.
-    const child = spawn(daemonExecutable, ['execute', '--leased'], {
+    const flags = ['--leased', ...(onOutput === undefined ? [] : ['--stream'])];
+    const child = spawn(daemonExecutable, ['execute', ...flags], {
       env: env ?? process.env,
       stdio: ['pipe', 'pipe', 'pipe'],
       windowsHide: true,
     });
-    const stdout: Buffer[] = [];
+    const printed = onOutput === undefined ? new WholeText() : new Lines(onOutput);
     let stderr = '';
     let overdue = false;
     let killTimer: NodeJS.Timeout | undefined;
@@ -177,7 +154,7 @@ function runDaemon(request: ExecuteRequest): Promise<Ended> {
       signal?.removeEventListener('abort', end);
     };
     signal?.addEventListener('abort', end, { once: true });
-    child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk));
+    child.stdout.setEncoding('utf8').on('data', (text: string) => printed.add(text));
     child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
       stderr = (stderr + chunk).slice(-STDERR_KEPT_CHARS);
     });
@@ -192,7 +169,7 @@ function runDaemon(request: ExecuteRequest): Promise<Ended> {
         ...(startError === undefined ? {} : { startError }),
         status,
         killedBy,
-        stdout: Buffer.concat(stdout).toString('utf8'),
+        outcomeJson: printed.outcomeJson,
         stderr,
         overdue,
       });
@@ -205,6 +182,52 @@ function runDaemon(request: ExecuteRequest): Promise<Ended> {
     });
     child.once('close', settleAs);
   });
+}
+
+/** What a daemon prints that streams nothing: the outcome. */
+class WholeText {
+  readonly #texts: string[] = [];
+
+  get outcomeJson(): string {
+    return this.#texts.join('').trimEnd();
+  }
+
+  add(text: string): void {
+    this.#texts.push(text);
+  }
+}
+
+/** What a daemon prints that streams: an object of one key on each line. */
+class Lines {
+  outcomeJson = '';
+  readonly #onOutput: NonNullable<ExecuteRequest['onOutput']>;
+  #unfinished: string[] = [];
+
+  constructor(onOutput: NonNullable<ExecuteRequest['onOutput']>) {
+    this.#onOutput = onOutput;
+  }
+
+  add(text: string): void {
+    const lines = text.split('\n');
+    const rest = lines.pop() ?? '';
+    for (const line of lines) {
+      this.#read(this.#unfinished.join('') + line);
+      this.#unfinished = [];
+    }
+    if (rest !== '') this.#unfinished.push(rest);
+  }
+
+  #read(line: string): void {
+    if (line.startsWith(OUTCOME)) {
+      this.outcomeJson = line.slice(OUTCOME.length, -1);
+      return;
+    }
+    const piece = readJson(line);
+    for (const type of ['stdout', 'stderr'] as const) {
+      const text = piece?.[type];
+      if (typeof text === 'string') this.#onOutput(type, text);
+    }
+  }
 }
 
 function requestJson(request: ExecuteRequest): string {
@@ -233,11 +256,16 @@ function startFailure(daemonExecutable: string, cause: NodeJS.ErrnoException): K
 }
 
 function readOutcome(text: string): ExecuteOutcome | undefined {
+  const outcome = readJson(text);
+  return typeof outcome?.['success'] === 'boolean'
+    ? (outcome as unknown as ExecuteOutcome)
+    : undefined;
+}
+
+function readJson(text: string): Record<string, unknown> | undefined {
   try {
-    const outcome = parseExact(text);
-    return isRecord(outcome) && typeof outcome['success'] === 'boolean'
-      ? (outcome as unknown as ExecuteOutcome)
-      : undefined;
+    const value = parseExact(text);
+    return isRecord(value) ? value : undefined;
   } catch {
     return undefined;
   }

@@ -8,4 +8,8 @@ declare const KTX_PACKAGE_VERSION: string;
  * What parsing gives for the command lines that programs run most, by their words joined with NUL.
  * The build gets it from the parser itself: loading the parser takes longer than these commands do.
  */
-declare const KTX_PARSED: Record<string, import('./runtime-commands.js').KtxRuntimeArgs>;
+declare const KTX_PARSED: {
+  runtime: Record<string, import('./runtime-commands.js').KtxRuntimeArgs>;
+  /** With nothing where the code of `-c` stands. */
+  exec: Record<string, import('./exec-command.js').ExecArgs>;
+};

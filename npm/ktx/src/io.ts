@@ -11,6 +11,8 @@ export interface KtxOutput {
   columns?: number | undefined;
   /** Whether colours are wanted. Default: on a terminal. */
   colors?: boolean | undefined;
+  /** Whether whoever read it is gone, so that nothing more has to be written. Default: `false`. */
+  gone?: boolean | undefined;
 }
 
 /** The streams of a command; `process` is one. */
@@ -32,6 +34,8 @@ export const ExitCode = {
   signalled: 128,
   /** By Ctrl-C, which a question sees as a key and not as a signal. */
   interrupted: 130,
+  /** By the pipe that nobody reads any more. */
+  unread: 141,
 } as const;
 
 /** Whether live output and questions suit this terminal. */

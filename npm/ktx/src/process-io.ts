@@ -39,6 +39,10 @@ class ProcessOutput implements KtxOutput {
     return FORCE_COLOR === undefined ? undefined : FORCE_COLOR !== '0' && FORCE_COLOR !== 'false';
   }
 
+  get gone(): boolean {
+    return this.#gone;
+  }
+
   write(text: string): void {
     if (this.#gone) return;
     if (this.#stream !== undefined) this.#stream.write(text);

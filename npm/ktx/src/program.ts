@@ -48,6 +48,7 @@ export function createProgram(argv: string[], io: KtxIo, handlers: Handlers): Co
         'ktx runtime status --json',
         "ktx exec -c 'print(6*7)'",
         'ktx exec script.py --timeout 10 -- first second',
+        'ktx runtime start',
       ]),
     );
   addRuntime(program, version, handlers);
@@ -72,8 +73,11 @@ export function createProgram(argv: string[], io: KtxIo, handlers: Handlers): Co
 function addRuntime(program: Command, cliVersion: string, handlers: Handlers): void {
   const runtime = program
     .command('runtime')
-    .description('Install and look after the Python runtime of this version')
-    .addHelpText('after', examples(['ktx runtime install', 'ktx runtime doctor']));
+    .description('Install and look after the Python runtime and the daemon of this version')
+    .addHelpText(
+      'after',
+      examples(['ktx runtime install', 'ktx runtime doctor', 'ktx runtime start']),
+    );
   runtime
     .command('install')
     .description('Install the runtime, or say that it is ready')
@@ -98,19 +102,29 @@ function addRuntime(program: Command, cliVersion: string, handlers: Handlers): v
         ...given(command, 'yes', 'input', 'json'),
       });
     });
-  for (const [name, description] of [
-    ['status', 'Say whether the runtime is ready and where it is'],
-    ['doctor', 'Check uv, the bundled wheel and the runtime, and say what repairs them'],
-  ] as const) {
-    runtime
-      .command(name)
-      .description(description)
-      .option('--json', 'Print the same as JSON', false)
-      .addHelpText('after', examples([`ktx runtime ${name}`, `ktx runtime ${name} --json`]))
-      .action(({ json }: { json: boolean }) =>
-        handlers.runtime({ command: name, cliVersion, json }),
-      );
-  }
+  runtime
+    .command('status')
+    .description('Say whether the runtime is ready and where it is, and whether the daemon runs')
+    .option('--json', 'Print the same as JSON', false)
+    .addOption(projectOption())
+    .addHelpText('after', examples(['ktx runtime status', 'ktx runtime status --json']))
+    .action((_options, command: Command) => {
+      const { json } = command.opts<{ json: boolean }>();
+      return handlers.runtime({
+        command: 'status',
+        cliVersion,
+        json,
+        ...given(command, 'projectDir'),
+      });
+    });
+  runtime
+    .command('doctor')
+    .description('Check uv, the bundled wheel and the runtime, and say what repairs them')
+    .option('--json', 'Print the same as JSON', false)
+    .addHelpText('after', examples(['ktx runtime doctor', 'ktx runtime doctor --json']))
+    .action(({ json }: { json: boolean }) =>
+      handlers.runtime({ command: 'doctor', cliVersion, json }),
+    );
   runtime
     .command('prune')
     .description('Remove the runtimes of other versions that nothing uses')
@@ -128,6 +142,70 @@ function addRuntime(program: Command, cliVersion: string, handlers: Handlers): v
         ...given(command, 'input'),
       });
     });
+  addDaemon(runtime, cliVersion, handlers);
+}
+
+function addDaemon(runtime: Command, cliVersion: string, handlers: Handlers): void {
+  runtime
+    .command('start')
+    .description('Start the daemon, in which code runs in milliseconds, or say that it runs')
+    .addOption(
+      new Option('--feature <feature>', 'What must be installed').choices(FEATURES).default('core'),
+    )
+    .option('--force', 'End a daemon that runs, and start another', false)
+    .addOption(projectOption())
+    .addOption(yesOption('Install the runtime without asking if it is missing'))
+    .addOption(noInputOption())
+    .option('--json', 'Print { status, pid, endpoint, stateFile, version, features }')
+    .addHelpText(
+      'after',
+      examples(['ktx runtime start', 'ktx runtime start --yes --json', 'ktx runtime start --force']),
+    )
+    .action((_options, command: Command) => {
+      const { feature, force } = command.opts<{ feature: RuntimeFeature; force: boolean }>();
+      return handlers.runtime({
+        command: 'start',
+        cliVersion,
+        feature,
+        force,
+        ...given(command, 'projectDir', 'yes', 'input', 'json'),
+      });
+    });
+  runtime
+    .command('stop')
+    .description('End the daemon and all that it runs')
+    .option('--all', 'End every daemon under the runtime root, of every version and project', false)
+    .addOption(projectOption().conflicts('all'))
+    .option('--json', 'Print { status, stopped }')
+    .addHelpText('after', examples(['ktx runtime stop', 'ktx runtime stop --all']))
+    .action((_options, command: Command) => {
+      const { all } = command.opts<{ all: boolean }>();
+      return handlers.runtime({
+        command: 'stop',
+        cliVersion,
+        all,
+        ...given(command, 'projectDir', 'json'),
+      });
+    });
+  runtime
+    .command('logs')
+    .description("Print the end of the daemon's log")
+    .option('--follow', 'Go on with what is written from now on', false)
+    .addOption(
+      new Option('--lines <count>', 'How many lines').argParser(parseCount).default(LOG_LINES),
+    )
+    .addOption(projectOption())
+    .addHelpText('after', examples(['ktx runtime logs', 'ktx runtime logs --follow --lines 0']))
+    .action((_options, command: Command) => {
+      const { follow, lines } = command.opts<{ follow: boolean; lines: number }>();
+      return handlers.runtime({
+        command: 'logs',
+        cliVersion,
+        follow,
+        lines,
+        ...given(command, 'projectDir'),
+      });
+    });
 }
 
 function addExec(program: Command, argv: string[], handlers: Handlers): void {
@@ -141,7 +219,12 @@ function addExec(program: Command, argv: string[], handlers: Handlers): void {
     .addOption(
       new Option('--timeout <seconds>', 'End the code after this time').argParser(parseSeconds),
     )
-    .option('--cwd <dir>', 'Working directory of the code')
+    .option('--cwd <dir>', 'Working directory of the code; by default an empty temporary one')
+    .option('--session <name>', 'Keep variables from call to call; starts the daemon if need be')
+    .addOption(
+      new Option('--no-daemon', 'Run without the daemon, even if it is there').conflicts('session'),
+    )
+    .addOption(projectOption())
     .option('--json', 'Print { success, value, stdout, stderr, error, durationMs }', false)
     .addOption(yesOption('Install the runtime without asking if it is missing').default(false))
     .addOption(noInputOption())
@@ -151,16 +234,20 @@ function addExec(program: Command, argv: string[], handlers: Handlers): void {
         "ktx exec -c 'print(6*7)'",
         'ktx exec script.py -- first second',
         'echo "sum(range(10))" | ktx exec --json',
+        "ktx exec --session work -c 'x = 1'",
       ]) + '\nExit code: 0 done, 1 Python failed, 2 wrong usage, 124 timed out\n',
     )
     .action((_file, _args, _options, command: Command) => {
-      const { code, timeout, cwd, json, yes, input } = command.opts<{
+      const { code, timeout, cwd, json, yes, input, session, daemon, projectDir } = command.opts<{
         code?: string;
         timeout?: number;
         cwd?: string;
         json: boolean;
         yes: boolean;
         input: boolean;
+        session?: string;
+        daemon: boolean;
+        projectDir?: string;
       }>();
       const { operands, args } = splitOperands(command.args, argv);
       return handlers.exec({
@@ -169,8 +256,11 @@ function addExec(program: Command, argv: string[], handlers: Handlers): void {
         json,
         yes,
         input,
+        daemon,
         ...(timeout === undefined ? {} : { timeoutMs: timeout * 1000 }),
         ...(cwd === undefined ? {} : { cwd }),
+        ...(session === undefined ? {} : { session }),
+        ...(projectDir === undefined ? {} : { projectDir }),
       });
     });
 }
@@ -207,6 +297,18 @@ function parseSeconds(text: string): number {
   return seconds;
 }
 
+// As many as a screen or two.
+const LOG_LINES = 100;
+
+function parseCount(text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('It is a number of lines.');
+  return Number(text);
+}
+
+function projectOption(): Option {
+  return new Option('--project-dir <dir>', "The project's own daemon, not the user's");
+}
+
 function yesOption(description = 'Go ahead without asking'): Option {
   return new Option('--yes', description).conflicts('input');
 }
@@ -215,13 +317,20 @@ function noInputOption(): Option {
   return new Option('--no-input', 'Never ask; stop where an answer is needed');
 }
 
+interface GivenFlags {
+  yes?: boolean;
+  input?: boolean;
+  json?: boolean;
+  projectDir?: string;
+}
+
 // Flags that were not given leave no key behind.
-function given(command: Command, ...keys: string[]): Record<string, boolean> {
+function given<K extends keyof GivenFlags>(command: Command, ...keys: K[]): Pick<GivenFlags, K> {
   return Object.fromEntries(
     keys
       .filter((key) => command.getOptionValueSource(key) === 'cli')
-      .map((key) => [key, command.getOptionValue(key) as boolean]),
-  );
+      .map((key) => [key, command.getOptionValue(key)]),
+  ) as Pick<GivenFlags, K>;
 }
 
 function examples(lines: string[]): string {

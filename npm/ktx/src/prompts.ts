@@ -3,12 +3,11 @@ import { Writable } from 'node:stream';
 import { confirm, isCancel } from '@clack/prompts';
 import { KtxError } from './errors.js';
 import { type KtxIo, type KtxOutput, columnsOf } from './io.js';
-import type { RuntimeStatus } from './types.js';
 
-/** Asks whether to install the runtime now. */
-export async function confirmInstall(found: RuntimeStatus, io: KtxIo): Promise<boolean> {
+/** Says what the matter with the runtime is, and asks whether to install it now. */
+export async function confirmInstall(problem: string, io: KtxIo): Promise<boolean> {
   const answer = await confirm({
-    message: `The Python runtime is ${found.kind}. Install it now?`,
+    message: `${problem}. Install it now?`,
     input: io.stdin as NonNullable<Parameters<typeof confirm>[0]['input']>,
     output: writableOf(io.stderr),
   });

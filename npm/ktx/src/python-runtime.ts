@@ -1,5 +1,7 @@
 // The class that a person would want to write against: a runtime that is there, and Python in it.
-import type { ExecuteOutcome } from './execute.js';
+import type { PythonConnection } from './connection.js';
+import type { DaemonSettings } from './daemon-types.js';
+import { type ExecuteOutcome, outcomeError } from './outcome.js';
 import { getKtxCliPackageInfo } from './package-info.js';
 import { installManagedPythonRuntime, readManagedPythonRuntimeStatus } from './runtime-api.js';
 import type {
@@ -25,12 +27,20 @@ export interface ExecuteOptions {
   timeoutMs?: number | undefined;
   /** Ends the code. */
   signal?: AbortSignal | undefined;
-  /** Working directory of the code. Default: this process's. */
+  /** Working directory of the code. Default: an empty temporary one, removed afterwards. */
   cwd?: string | undefined;
   /** `sys.argv[1:]`. Default: none. */
   args?: string[] | undefined;
   /** JSON that the code sees as `upstream`. */
   upstream?: unknown;
+}
+
+/** Options of {@link PythonRuntime.connect}. */
+export interface ConnectOptions extends DaemonSettings {
+  /** The project whose own daemon is meant. Default: the user's, which all programs share. */
+  projectDir?: string | undefined;
+  /** Ends the attempt. */
+  signal?: AbortSignal | undefined;
 }
 
 /** What code that succeeded left behind. */
@@ -88,14 +98,32 @@ export class PythonRuntime {
   }
 
   /**
-   * Runs code in a Python process of its own. This isolates failures; it is no sandbox.
+   * Starts the daemon, or finds the one that runs, and returns a connection to it, on which calls
+   * take milliseconds.
+   *
+   * @throws {@link KtxError} `KTX_DAEMON_START` when it does not come up; `KTX_RUNTIME_MISSING` when
+   * the runtime was removed since {@link ensure}; `KTX_ABORTED`.
+   */
+  async connect(options: ConnectOptions = {}): Promise<PythonConnection> {
+    const { signal, ...settings } = options;
+    const [{ PythonConnection }, { reachDaemon }] = await Promise.all([
+      import('./client.js'),
+      import('./daemon-api.js'),
+    ]);
+    const wanted = { ...this.#options, ...settings };
+    return await PythonConnection.open((ending) => reachDaemon(wanted, ending), signal);
+  }
+
+  /**
+   * Runs code in a Python process of its own, without a daemon. This isolates failures; it is no
+   * sandbox.
    *
    * @throws {@link KtxError} `KTX_EXEC_FAILED` and `KTX_EXEC_TIMEOUT`, whose `details` are the
    * failure (`kind`, `message`, `traceback`) and the output so far; `KTX_RUNTIME_MISSING` when the
    * runtime was removed since {@link ensure}; `KTX_USAGE`; `KTX_ABORTED`.
    */
   async execute(code: string, options: ExecuteOptions = {}): Promise<ExecuteResult> {
-    const { execute, outcomeError } = await import('./execute.js');
+    const { execute } = await import('./execute.js');
     const { outcome } = await execute({
       ...options,
       code,
@@ -103,7 +131,6 @@ export class PythonRuntime {
       env: this.#options.env,
       findDaemon: async () => await this.#findDaemon(),
     });
-    if (!outcome.success) throw outcomeError(outcome);
     return resultOf(outcome);
   }
 
@@ -115,6 +142,8 @@ export class PythonRuntime {
   }
 }
 
-function resultOf({ value, stdout, stderr, durationMs }: ExecuteOutcome): ExecuteResult {
+function resultOf(outcome: ExecuteOutcome): ExecuteResult {
+  const { success, value, stdout, stderr, error, durationMs } = outcome;
+  if (!success) throw outcomeError({ error, stdout, stderr, durationMs });
   return { value, stdout, stderr, durationMs };
 }

@@ -1,7 +1,8 @@
 // The functions that Node programs call: options in, plain values out. They add to the addon what
 // only JavaScript can give: callbacks that must not throw into it, abort signals, one error class.
 import type * as Native from '../native.js';
-import { type Addon, loadAddon } from './addon.js';
+import { loadAddon } from './addon.js';
+import { CallbackFailure, callAddon, defined, layoutOptions } from './addon-call.js';
 import { abortedError, isRecord, messageOf, toKtxError } from './errors.js';
 import type {
   DoctorCheck,
@@ -39,7 +40,7 @@ export function managedPythonRuntimeLayout(options: RuntimeOptions): RuntimeLayo
  * `KTX_ASSET_CHECKSUM`.
  */
 export async function verifyRuntimeAsset(options: { assetDir: string }): Promise<VerifiedAsset> {
-  return await call(({ native }) => native.verifyAsset(options.assetDir));
+  return await callAddon(({ native }) => native.verifyAsset(options.assetDir));
 }
 
 /**
@@ -52,7 +53,7 @@ export async function verifyRuntimeAsset(options: { assetDir: string }): Promise
 export async function installManagedPythonRuntime(options: InstallOptions): Promise<InstallResult> {
   const { features, force, exec, onProgress, signal } = options;
   if (signal?.aborted) throw abortedError(signal, 'The installation');
-  return await call(async (addon) => {
+  return await callAddon(async (addon) => {
     const cancellation = new addon.native.Cancellation();
     const listener = progressListener(onProgress, cancellation);
     const cancel = (): void => cancellation.cancel();
@@ -85,12 +86,12 @@ export async function installManagedPythonRuntime(options: InstallOptions): Prom
 export async function readManagedPythonRuntimeStatus(
   options: RuntimeOptions,
 ): Promise<RuntimeStatus> {
-  return await call((addon) => addon.native.status(layoutOptions(addon, options)));
+  return await callAddon((addon) => addon.native.status(layoutOptions(addon, options)));
 }
 
 /** Checks uv, the asset and the runtime, in that order, with the command that repairs each. */
 export async function doctorManagedPythonRuntime(options: DoctorOptions): Promise<DoctorCheck[]> {
-  return await call((addon) =>
+  return await callAddon((addon) =>
     addon.native.doctor(layoutOptions(addon, options), execHook(options.exec)),
   );
 }
@@ -98,47 +99,7 @@ export async function doctorManagedPythonRuntime(options: DoctorOptions): Promis
 /** Removes the runtimes of other versions that no live daemon uses. */
 export async function pruneManagedPythonRuntimes(options: PruneOptions): Promise<PruneResult> {
   const { cliVersion, runtimeRoot, dryRun } = options;
-  return await call(({ native }) => native.prune(defined({ cliVersion, runtimeRoot, dryRun })));
-}
-
-// What a callback of the caller threw is passed on as it is, not as a failure of this package.
-class CallbackFailure extends Error {
-  readonly thrown: unknown;
-
-  constructor(thrown: unknown) {
-    super('A callback threw');
-    this.thrown = thrown;
-  }
-}
-
-async function call<T>(work: (addon: Addon) => Promise<T>): Promise<T> {
-  try {
-    return await work(loadAddon());
-  } catch (error) {
-    throw error instanceof CallbackFailure ? error.thrown : toKtxError(error);
-  }
-}
-
-function layoutOptions(addon: Addon, options: RuntimeOptions): Native.LayoutOptions {
-  const { cliVersion, platform, homeDir, runtimeRoot, assetDir } = options;
-  return defined({
-    cliVersion,
-    platform,
-    homeDir,
-    runtimeRoot,
-    assetDir,
-    env: defined({ ...(options.env ?? process.env) }),
-    defaultAssetDir: addon.assetDir,
-  });
-}
-
-type Defined<T> = { [K in keyof T]: Exclude<T[K], undefined> };
-
-// The addon tells an absent key from a wrong one, and `undefined` is neither.
-function defined<T extends object>(values: T): Defined<T> {
-  return Object.fromEntries(
-    Object.entries(values).filter(([, value]) => value !== undefined),
-  ) as Defined<T>;
+  return await callAddon(({ native }) => native.prune(defined({ cliVersion, runtimeRoot, dryRun })));
 }
 
 interface ProgressListener {

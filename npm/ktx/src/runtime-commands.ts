@@ -6,6 +6,15 @@ import {
   pruneManagedPythonRuntimes,
   readManagedPythonRuntimeStatus,
 } from './runtime-api.js';
+import { readManagedPythonDaemonStatus } from './daemon-api.js';
+import type {
+  Answer,
+  KtxDaemonDeps,
+  RuntimeLogsArgs,
+  RuntimeStartArgs,
+  RuntimeStopArgs,
+} from './daemon-commands.js';
+import type { DaemonStatus } from './daemon-types.js';
 import { ExitCode, type KtxIo, hasColors, printJson, printLines, reportFailure } from './io.js';
 import type {
   DoctorCheck,
@@ -35,6 +44,8 @@ export interface RuntimeReadArgs {
   command: 'status' | 'doctor';
   cliVersion: string;
   json: boolean;
+  /** The project whose daemon `status` looks at; absent for the user's. */
+  projectDir?: string;
 }
 
 /** `ktx runtime prune`. */
@@ -48,12 +59,16 @@ export interface RuntimePruneArgs {
 }
 
 /** What a `ktx runtime` command was asked to do. */
-export type KtxRuntimeArgs = RuntimeInstallArgs | RuntimeReadArgs | RuntimePruneArgs;
-
-type Answer<T> = T | Promise<T>;
+export type KtxRuntimeArgs =
+  | RuntimeInstallArgs
+  | RuntimeReadArgs
+  | RuntimePruneArgs
+  | RuntimeStartArgs
+  | RuntimeStopArgs
+  | RuntimeLogsArgs;
 
 /** Replacements for what the commands call; what is absent is the real thing. */
-export interface KtxRuntimeDeps {
+export interface KtxRuntimeDeps extends KtxDaemonDeps {
   installRuntime?: (options: {
     cliVersion: string;
     features: RuntimeFeature[];
@@ -93,6 +108,12 @@ export async function runKtxRuntime(
         return await doctor(args, io, deps);
       case 'prune':
         return await prune(args, io, deps);
+      case 'start':
+      case 'stop':
+      case 'logs': {
+        const { runDaemonCommand } = await import('./daemon-commands.js');
+        return await runDaemonCommand(args, io, deps);
+      }
     }
   } catch (error) {
     return reportFailure(error, io);
@@ -151,8 +172,10 @@ async function install(
 
 async function status(args: RuntimeReadArgs, io: KtxIo, deps: KtxRuntimeDeps): Promise<number> {
   const found = await readStatus(args.cliVersion, deps);
+  const daemon = await readDaemonStatus(args, deps);
   if (args.json) {
-    printJson(io, found);
+    const { layout: _same, ...state } = daemon ?? {};
+    printJson(io, daemon === undefined ? found : { ...found, daemon: state });
     return ExitCode.done;
   }
   const { manifest, layout } = found;
@@ -169,8 +192,27 @@ async function status(args: RuntimeReadArgs, io: KtxIo, deps: KtxRuntimeDeps): P
           `python: ${manifest.python.executable}`,
           `daemon: ${manifest.python.daemonExecutable}`,
         ]),
+    ...(daemon === undefined ? [] : daemonLines(daemon)),
   ]);
   return ExitCode.done;
+}
+
+function daemonLines({ kind, detail, state, stateFile }: DaemonStatus): string[] {
+  return [
+    `daemon status: ${kind}`,
+    `daemon detail: ${detail}`,
+    ...(state === undefined ? [] : [`daemon pid: ${state.pid}`, `daemon endpoint: ${state.endpoint}`]),
+    ...(stateFile === undefined ? [] : [`daemon state file: ${stateFile}`]),
+  ];
+}
+
+// What stands in for a runtime has no daemon, unless something stands in for that too.
+async function readDaemonStatus(
+  { cliVersion, projectDir }: RuntimeReadArgs,
+  deps: KtxRuntimeDeps,
+): Promise<DaemonStatus | undefined> {
+  const read = deps.readDaemonStatus ?? (deps.readStatus === undefined ? readManagedPythonDaemonStatus : undefined);
+  return await read?.({ cliVersion, ...(projectDir === undefined ? {} : { projectDir }) });
 }
 
 /** Reads the state of a version's runtime. */

@@ -124,7 +124,15 @@ COMP_WORDS=(${quoted}); COMP_CWORD=${words.length - 1}; _ktx_complete; printf '%
 
   it('completes commands, flags and values in bash', async () => {
     expect(await complete(['ktx', 'ru'])).toEqual(['runtime']);
-    expect(await complete(['ktx', 'runtime', ''])).toEqual(['install', 'status', 'doctor', 'prune']);
+    expect(await complete(['ktx', 'runtime', ''])).toEqual([
+      'install',
+      'status',
+      'doctor',
+      'prune',
+      'start',
+      'stop',
+      'logs',
+    ]);
     expect(await complete(['ktx', 'runtime', 'install', '--feature', 'l'])).toEqual(['local-embeddings']);
     expect(await complete(['ktx', 'runtime', 'prune', '--d'])).toEqual(['--dry-run']);
     expect(await complete(['ktx', 'completion', 'po'])).toEqual(['powershell']);

@@ -3,7 +3,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { describe, expect, it, vi } from 'vitest';
-import type { ExecuteOutcome, ExecuteRequest } from '../src/execute.js';
+import type { ExecuteRequest } from '../src/execute.js';
+import type { ExecuteOutcome } from '../src/outcome.js';
 import { parseExact } from '../src/exact-json.js';
 import {
   type KtxCliDeps,
@@ -54,6 +55,8 @@ describe('the code', () => {
       timeoutMs: 1500,
       result: 'repr',
       findDaemon: expect.any(Function),
+      onOutput: expect.any(Function),
+      signal: expect.any(AbortSignal),
     });
   });
 
