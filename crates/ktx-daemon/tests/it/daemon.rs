@@ -7,3 +7,4 @@ mod support;
 mod isolation;
 mod listening;
 mod serving;
+mod sessions;
