@@ -13,22 +13,8 @@ use prost_types::{
 };
 
 #[test]
-fn keeps_its_names_and_numbers() {
-    let descriptors = FileDescriptorSet::decode(ktx_protocol::DESCRIPTORS).unwrap();
-    let mut text = String::new();
-    for file in &descriptors.file {
-        writeln!(text, "package {}", file.package()).unwrap();
-        for service in &file.service {
-            describe_service(&mut text, service);
-        }
-        for number in &file.enum_type {
-            describe_enum(&mut text, number);
-        }
-        for message in &file.message_type {
-            describe_message(&mut text, message);
-        }
-    }
-    insta::assert_snapshot!(text, @r"
+fn keeps_what_every_client_of_python_knows() {
+    insta::assert_snapshot!(described("protocol/python.proto"), @r"
     package protocol
     service PythonService
       Execute(.protocol.PythonExecuteRequest) .protocol.PythonExecuteResponse
@@ -41,6 +27,12 @@ fn keeps_its_names_and_numbers() {
       2 output: string
       3 error: string
       4 result: bytes
+    ");
+}
+
+#[test]
+fn keeps_what_hosts_of_plugins_know() {
+    insta::assert_snapshot!(described("protocol/domain.proto"), @r"
     package protocol
     service DomainPluginService
       Metadata(.protocol.Empty) .protocol.MetadataResponse
@@ -67,6 +59,12 @@ fn keeps_its_names_and_numbers() {
       1 healthy: bool
       2 message: string
       3 details: map<string, string>
+    ");
+}
+
+#[test]
+fn keeps_what_clients_of_ktx_know() {
+    insta::assert_snapshot!(described("ktx/v1/python.proto"), @r"
     package ktx.v1
     service Python
       Execute(.ktx.v1.ExecuteRequest) .ktx.v1.ExecuteResponse
@@ -143,6 +141,25 @@ fn keeps_its_names_and_numbers() {
       6 calls: uint64
       7 uptime_seconds: uint64
     ");
+}
+
+/// What a `.proto` file fixes.
+fn described(name: &str) -> String {
+    let descriptors = FileDescriptorSet::decode(ktx_protocol::DESCRIPTORS).unwrap();
+    assert_eq!(descriptors.file.len(), 3);
+    let file = descriptors.file.iter().find(|file| file.name() == name);
+    let file = file.unwrap();
+    let mut text = format!("package {}\n", file.package());
+    for service in &file.service {
+        describe_service(&mut text, service);
+    }
+    for number in &file.enum_type {
+        describe_enum(&mut text, number);
+    }
+    for message in &file.message_type {
+        describe_message(&mut text, message);
+    }
+    text
 }
 
 fn describe_service(text: &mut String, service: &ServiceDescriptorProto) {
