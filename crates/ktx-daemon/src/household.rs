@@ -105,6 +105,9 @@ impl Household {
         if let Some(directory) = duties.directory {
             command.current_dir(directory);
         }
+        // Before the child can be stopped, so that no change is missed.
+        #[cfg(unix)]
+        let changes = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::child())?;
         let mut child = Command::from(command).spawn()?;
         let number = child.id().unwrap_or_default();
         self.members.send_modify(|members| {
@@ -119,6 +122,8 @@ impl Household {
             child,
             orders: Some(orders),
             notices: BufReader::new(notices).lines(),
+            #[cfg(unix)]
+            changes,
         })
     }
 
@@ -180,6 +185,9 @@ pub struct Guard {
     /// Closing it is the sign to end everything.
     orders: Option<ChildStdin>,
     notices: Lines<BufReader<ChildStdout>>,
+    /// Comes when a child of this process has ended or was stopped.
+    #[cfg(unix)]
+    changes: tokio::signal::unix::Signal,
 }
 
 impl Guard {
@@ -187,10 +195,40 @@ impl Guard {
     /// called again; nothing is lost.
     pub async fn notice(&mut self) -> Option<Notice> {
         loop {
-            let line = self.notices.next_line().await.ok()??;
+            let line = self.line().await?;
             if let Some(notice) = Notice::parse(&line) {
                 return Some(notice);
             }
+        }
+    }
+
+    /// The next line, until which a guard that was stopped is made to go on.
+    #[cfg(unix)]
+    async fn line(&mut self) -> Option<String> {
+        loop {
+            tokio::select! {
+                line = self.notices.next_line() => return line.ok().flatten(),
+                _ = self.changes.recv() => self.rouse(),
+            }
+        }
+    }
+
+    #[cfg(windows)]
+    async fn line(&mut self) -> Option<String> {
+        self.notices.next_line().await.ok().flatten()
+    }
+
+    /// Code that stops its guard would stop all calls that it guards.
+    #[cfg(unix)]
+    fn rouse(&self) {
+        use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+        let number = i32::try_from(self.number).ok().and_then(Pid::from_raw);
+        if let Some(guard) = number
+            && matches!(waitid(WaitId::Pid(guard), options), Ok(Some(_)))
+        {
+            let _ = kill_process(guard, Signal::CONT);
         }
     }
 

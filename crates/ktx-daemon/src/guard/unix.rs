@@ -5,15 +5,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process_group, setsid, waitid, waitpid,
+    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, kill_process_group, setsid,
+    waitid, waitpid,
 };
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::SIGCHLD;
 
 use super::{Charge, End, Notice, Order, Role, remove_scratch, say};
 use crate::contain;
@@ -23,11 +22,10 @@ pub(super) fn guard(charge: &Charge) -> io::Result<()> {
     let (ended, told) = UnixStream::pair()?;
     ended.set_nonblocking(true)?;
     signal_hook::low_level::pipe::register(SIGCHLD, told)?;
-    // Code that asks its ancestors to end asks in vain. A handler, which
-    // the interpreter does not inherit, and not an ignored signal.
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
-    }
+    // Makes this process deaf to code that asks its ancestors to end. Blocked
+    // and not ignored, which what is started here could not tell from the
+    // user's wish.
+    set_blocked(&all_signals_but_of_children())?;
     let first = start(charge, charge.command()?)?;
     say(&Notice::Started(first.as_raw_pid()));
     Guard {
@@ -56,6 +54,7 @@ impl Guard<'_> {
             let (has_orders, has_ended) = self.wait();
             if has_ended {
                 drain(&self.ended);
+                self.rouse();
                 if self.reap() {
                     return;
                 }
@@ -84,6 +83,17 @@ impl Guard<'_> {
         }
     }
 
+    /// Has a warm parent go on that was stopped: all calls would stop with it.
+    /// A worker that stops itself is its call's own affair.
+    fn rouse(&self) {
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+        if self.charge.role == Role::Nursery
+            && matches!(waitid(WaitId::Pid(self.first), options), Ok(Some(_)))
+        {
+            let _ = kill_process(self.first, Signal::CONT);
+        }
+    }
+
     /// Takes leave of every child that has ended; returns whether there is
     /// nothing left to guard.
     fn reap(&self) -> bool {
@@ -105,10 +115,15 @@ impl Guard<'_> {
     /// Takes leave of a child that has ended, and returns whether it was
     /// the last that had to be guarded.
     fn bury(&self, process: Pid) -> bool {
-        // In one step for the whole group, which a fork cannot slip
-        // through. The child is dead but not reaped, so the group's number
-        // is still its own.
-        let _ = kill_process_group(process, Signal::KILL);
+        let is_first = process == self.first;
+        // The group of a warm parent holds, besides it, only workers that are
+        // about to leave it, and they are others' calls.
+        if !is_first || self.charge.role == Role::Worker {
+            // In one step for the whole group, which a fork cannot slip
+            // through. The child is dead but not reaped, so the group's
+            // number is still its own.
+            let _ = kill_process_group(process, Signal::KILL);
+        }
         let Ok(Some((_, status))) = waitpid(Some(process), WaitOptions::empty()) else {
             return false;
         };
@@ -116,7 +131,7 @@ impl Guard<'_> {
             (Some(status), _) => End::Exit(status),
             (None, signal) => End::Signal(signal.unwrap_or_default()),
         };
-        let is_last = process == self.first && self.charge.role == Role::Worker;
+        let is_last = is_first && self.charge.role == Role::Worker;
         if is_last {
             contain::sweep(&|_| true);
         }
@@ -152,6 +167,36 @@ impl Guard<'_> {
     }
 }
 
+fn no_signals() -> libc::sigset_t {
+    // SAFETY: all zeroes are a valid `sigset_t`, which is plain data, and the
+    // call writes to it.
+    unsafe {
+        let mut signals: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut signals);
+        signals
+    }
+}
+
+fn all_signals_but_of_children() -> libc::sigset_t {
+    // SAFETY: as above.
+    unsafe {
+        let mut signals: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut signals);
+        libc::sigdelset(&raw mut signals, SIGCHLD);
+        signals
+    }
+}
+
+/// Sets which signals have to wait. Safe after a fork.
+fn set_blocked(signals: &libc::sigset_t) -> io::Result<()> {
+    let former = std::ptr::null_mut();
+    // SAFETY: `signals` is readable, and nothing is written to a null pointer.
+    match unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, signals, former) } {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
 /// Kills the group of `process` if that is a child of this process, whose
 /// number then cannot be another's.
 fn end_child(process: i32) {
@@ -176,6 +221,7 @@ fn start(charge: &Charge, mut command: Command) -> io::Result<Pid> {
     let _ = charge;
     let guard = rustix::process::getpid();
     let prepare = move || {
+        set_blocked(&no_signals())?;
         setsid()?;
         #[cfg(target_os = "linux")]
         {
