@@ -340,7 +340,7 @@ impl Supervisor {
         let spare = (max_memory == limit)
             .then(|| lock(&self.spare).take())
             .flatten()
-            .filter(Worker::is_alive);
+            .filter(|worker| worker.is_alive() && !worker.is_orphan());
         match spare {
             Some(worker) => {
                 self.refill();

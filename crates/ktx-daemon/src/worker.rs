@@ -2,6 +2,8 @@
 //! brought about and learnt of.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -89,6 +91,12 @@ impl Worker {
     pub fn is_alive(&self) -> bool {
         self.process.outcome().is_none()
     }
+
+    /// Whether the process that it was forked from is gone. Code that does
+    /// something to its parent would do it to the guard of many then.
+    pub fn is_orphan(&self) -> bool {
+        self.process.orphaned.load(Ordering::Relaxed)
+    }
 }
 
 /// Why a worker takes no requests.
@@ -106,6 +114,7 @@ pub enum NotReady {
 #[derive(Debug)]
 pub struct Process {
     ended: watch::Receiver<Option<End>>,
+    orphaned: Arc<AtomicBool>,
     asked: CancellationToken,
     _dropped: DropGuard,
 }
@@ -114,6 +123,7 @@ pub struct Process {
 #[derive(Debug)]
 pub struct Keeper {
     ended: watch::Sender<Option<End>>,
+    orphaned: Arc<AtomicBool>,
     /// Cancelled when the process has to end.
     pub asked: CancellationToken,
 }
@@ -123,13 +133,16 @@ impl Process {
     pub fn new() -> (Self, Keeper) {
         let (sender, ended) = watch::channel(None);
         let asked = CancellationToken::new();
+        let orphaned = Arc::new(AtomicBool::new(false));
         let process = Self {
             ended,
+            orphaned: Arc::clone(&orphaned),
             asked: asked.clone(),
             _dropped: asked.clone().drop_guard(),
         };
         let keeper = Keeper {
             ended: sender,
+            orphaned,
             asked,
         };
         (process, keeper)
@@ -162,6 +175,11 @@ impl Keeper {
     /// Tells that the process and all that it started are gone.
     pub fn tell(&self, end: End) {
         self.ended.send_replace(Some(end));
+    }
+
+    /// Tells that the process has lost its parent.
+    pub fn tell_orphaned(&self) {
+        self.orphaned.store(true, Ordering::Relaxed);
     }
 }
 
