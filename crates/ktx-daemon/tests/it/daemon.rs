@@ -2,8 +2,10 @@
 //! environment, spoken to over gRPC.
 #![cfg(unix)]
 
+mod family;
 mod support;
 
+mod descendants;
 mod isolation;
 mod listening;
 mod serving;

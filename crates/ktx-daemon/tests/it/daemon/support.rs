@@ -26,7 +26,7 @@ use crate::support::Environment;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a test may take.
-const BOUND: Duration = Duration::from_secs(60);
+const BOUND: Duration = Duration::from_mins(1);
 
 /// Starts a daemon with `options`, gives it to `test`, and ends it. Whatever
 /// was done to it, it leaves nothing behind.
