@@ -32,7 +32,7 @@ pub enum ServiceError {
         source: io::Error,
     },
     /// It ended, or said nothing for too long.
-    #[error("The KTX Python daemon did not start: {reason}{}. Log: {}", quote(said), log.display())]
+    #[error("The KTX Python daemon did not start: {reason}. Log: {}{}", log.display(), quote(said))]
     Start {
         /// What was seen.
         reason: String,
@@ -97,12 +97,9 @@ pub enum ServiceError {
     Cancelled,
 }
 
+/// What a daemon said, line by line below what is said of it.
 fn quote(said: &str) -> String {
-    if said.is_empty() {
-        String::new()
-    } else {
-        format!("\n{said}\n")
-    }
+    said.lines().flat_map(|line| ["\n  ", line]).collect()
 }
 
 const CHOOSE_ROOT: &str = "Choose another runtime root: `export KTX_RUNTIME_ROOT=/path/to/runtime`";

@@ -125,10 +125,11 @@ impl Start {
         let mut socket = None;
         match look(&place)? {
             Seen::Alive(record) => {
-                if !self.force && self.answers(&record) {
+                let answers = self.answers(&record);
+                if answers && !self.force {
                     return Ok(started(StartStatus::Reused, *record, &place));
                 }
-                end(&record, self.dialer.as_ref())?;
+                end(&record, answers.then_some(self.dialer.as_ref()))?;
                 socket = record.state.endpoint.socket_path().map(PathBuf::from);
             }
             Seen::Dead { detail, record } => {

@@ -146,7 +146,7 @@ impl Stop {
                 ..
             } => (StopStatus::AlreadyStopped, record),
             Seen::Alive(record) => {
-                end(&record, self.dialer.as_ref())?;
+                end(&record, Some(self.dialer.as_ref()))?;
                 (StopStatus::Stopped, record)
             }
         };
@@ -165,8 +165,8 @@ impl Stop {
 
 /// Ends the daemon of `record`, and sees that it and the processes of its
 /// group are gone. Nobody else is signalled: each process is held by what
-/// tells it from every other one.
-pub(crate) fn end(record: &Record, dialer: &dyn Dialer) -> Result<(), ServiceError> {
+/// tells it from every other one. Without a `dialer` it is not asked first.
+pub(crate) fn end(record: &Record, dialer: Option<&dyn Dialer>) -> Result<(), ServiceError> {
     let identity = &record.state.identity();
     let unknown = |source| ServiceError::Process {
         pid: identity.pid,
@@ -181,12 +181,13 @@ pub(crate) fn end(record: &Record, dialer: &dyn Dialer) -> Result<(), ServiceErr
         company: Vec::new(),
     };
     daemon.gather().map_err(unknown)?;
-    let is_gone = match shut_down(dialer, record) {
-        Ok(()) => daemon.process.wait(FAREWELL).map_err(unknown)?,
-        Err(reason) => {
+    let is_gone = match dialer.map(|dialer| shut_down(dialer, record)) {
+        Some(Ok(())) => daemon.process.wait(FAREWELL).map_err(unknown)?,
+        Some(Err(reason)) => {
             tracing::debug!(pid = identity.pid, reason, "the daemon does not shut down");
             false
         }
+        None => false,
     };
     if !is_gone {
         daemon.force().map_err(unknown)?;
