@@ -23,6 +23,7 @@ const DENY: Step = step("deny");
 const TIDY: Step = step("tidy");
 const RUFF: Step = step("ruff");
 const LOCK: Step = step("lock");
+const PROTOCOL: Step = step("protocol");
 const BUILD: Step = step("build");
 const TYPES: Step = step("types");
 const LINT: Step = step("lint");
@@ -32,9 +33,9 @@ const PYTEST: Step = tests("pytest", &[" in "]);
 const VITEST: Step = tests("vitest", VITEST_MARKS);
 const E2E: Step = tests("e2e", VITEST_MARKS);
 const DOCS: Step = tests("docs", &["was not run", " ran"]);
-const ALL: [Step; 15] = [
-    RUSTFMT, CLIPPY, DENY, TIDY, RUFF, LOCK, BUILD, TYPES, LINT, NEXTEST, DOCTEST, PYTEST, VITEST,
-    E2E, DOCS,
+const ALL: [Step; 16] = [
+    RUSTFMT, CLIPPY, DENY, TIDY, RUFF, LOCK, PROTOCOL, BUILD, TYPES, LINT, NEXTEST, DOCTEST,
+    PYTEST, VITEST, E2E, DOCS,
 ];
 
 #[derive(Args)]
@@ -99,6 +100,11 @@ fn build_and_check_packages(steps: &Steps, policy: &Policy, python_tools: &Pytho
     steps.run(LOCK, || {
         lock::run(&lock::Options::check()).map(|()| String::new())
     });
+    let mut protocol = npm_script("protocol");
+    protocol
+        .current_dir(repo::path("npm/ktx"))
+        .args(["--", "--check"]);
+    steps.command(PROTOCOL, protocol);
     steps.run(BUILD, || {
         npm::pack(policy, &packs_dir())?;
         let addon = Addon::at_output();

@@ -37,8 +37,8 @@ const WARM_PARENT_MEMORY_LIMIT: f64 = 20.0;
 /// Measures the daemon, and leaves none behind.
 pub(super) fn rows(bench: &Bench) -> Result<Vec<Row>> {
     let rows = measure(bench);
-    bench.project.stop_daemons()?;
-    rows
+    let stopped = bench.project.stop_daemons();
+    rows.and_then(|rows| stopped.map(|()| rows))
 }
 
 fn measure(bench: &Bench) -> Result<Vec<Row>> {
