@@ -23,6 +23,7 @@ pub mod nursery;
 pub mod once;
 pub mod outcome;
 pub mod pipe;
+pub mod reader;
 pub mod request;
 pub mod serve;
 pub mod service;

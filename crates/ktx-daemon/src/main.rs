@@ -17,7 +17,7 @@ use ktx_daemon::household::Household;
 use ktx_daemon::interpreter::Interpreter;
 use ktx_daemon::once;
 use ktx_daemon::request::Request;
-use ktx_daemon::{serve, signals};
+use ktx_daemon::{reader, serve, signals};
 
 mod print;
 
@@ -96,18 +96,26 @@ fn execute(leased: bool, stream: bool) -> Result<ExitCode, Error> {
             Household::new(executable, interpreter).map_err(Error::system("contain workers"))?;
         let cancellation = CancellationToken::new();
         let signal = signals::watch(&cancellation)?;
+        reader::watch(&cancellation);
         let (sink, printing) = if stream {
             let (sender, chunks) = mpsc::channel(16);
-            (
-                Sink::Reader(sender),
-                Some(tokio::spawn(print::chunks(chunks))),
-            )
+            let printing = tokio::spawn(print::chunks(chunks));
+            (Sink::Reader(sender.clone()), Some((sender, printing)))
         } else {
             (Sink::Outcome, None)
         };
-        let ended = once::run(&household, &request, sink, cancellation).await?;
+        let mut ended = once::run(&household, &request, sink, cancellation).await?;
         let printed = match printing {
-            Some(printing) => printing.await.unwrap_or_else(|error| Err(error.into())),
+            Some((sender, printing)) => {
+                if let Ended::Outcome(outcome) = &mut ended {
+                    for chunk in std::mem::take(&mut outcome.unread) {
+                        // Why it was not printed is what printing returns.
+                        let _ = sender.send(chunk).await;
+                    }
+                }
+                drop(sender);
+                printing.await.unwrap_or_else(|error| Err(error.into()))
+            }
             None => Ok(()),
         };
         let outcome = match ended {
