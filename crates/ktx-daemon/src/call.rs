@@ -1,6 +1,7 @@
 //! A call that is running: what happens to it, when it has taken too long, and
 //! what its end means.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -38,7 +39,7 @@ pub enum Sink {
 }
 
 /// A piece of output.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk {
     /// Which stream it was written to.
     pub stream: Stream,
@@ -118,7 +119,7 @@ pub async fn run(
         started: Instant::now(),
         stdout: Vec::new(),
         stderr: Vec::new(),
-        waiting: None,
+        waiting: VecDeque::new(),
         is_truncated: false,
         report: None,
         is_mute: false,
@@ -137,8 +138,9 @@ struct Call<'a> {
     started: Instant,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
-    /// Output that its reader has no room for yet.
-    waiting: Option<Chunk>,
+    /// Output that its reader has no room for yet. Until it has, no more is
+    /// read, except at the end.
+    waiting: VecDeque<Chunk>,
     /// The bytes that may still be written.
     left: u64,
     is_truncated: bool,
@@ -195,7 +197,7 @@ impl Call<'_> {
         let (deadline, late) = self.deadline();
         let deadline = deadline.filter(|_| is_running);
         let at = deadline.unwrap_or(self.started);
-        let has_room = self.waiting.is_none();
+        let has_room = self.waiting.is_empty();
         let awaits_report = is_running && self.report.is_none() && !self.is_mute;
         let Worker {
             channel,
@@ -215,6 +217,7 @@ impl Call<'_> {
             }
             is_read = pass(&self.terms.sink, &mut self.waiting), if !has_room => {
                 if !is_read {
+                    self.waiting.clear();
                     self.decide(Verdict::Cancelled);
                 }
             }
@@ -230,7 +233,7 @@ impl Call<'_> {
     fn deadline(&self) -> (Option<Instant>, Verdict) {
         match self.report {
             // A reader that is slow holds the worker up, and is no fault of it.
-            Some(_) if self.waiting.is_some() => (None, Verdict::Leave),
+            Some(_) if !self.waiting.is_empty() => (None, Verdict::Leave),
             Some((_, reported)) => (Some(reported + LEAVE), Verdict::Leave),
             None => {
                 let timeout = self.terms.timeout;
@@ -270,7 +273,7 @@ impl Call<'_> {
         match (&self.terms.sink, stream) {
             (Sink::Outcome, Stream::Stdout) => self.stdout.append(&mut bytes),
             (Sink::Outcome, Stream::Stderr) => self.stderr.append(&mut bytes),
-            (Sink::Reader(_), stream) => self.waiting = Some(Chunk { stream, bytes }),
+            (Sink::Reader(_), stream) => self.waiting.push_back(Chunk { stream, bytes }),
         }
     }
 
@@ -281,7 +284,8 @@ impl Call<'_> {
         }
     }
 
-    /// Ends whatever is left of the call and reads the rest of its output.
+    /// Ends whatever is left of the call and reads the rest of its output,
+    /// without waiting for its reader: others wait for the end of the call.
     async fn finish(&mut self) {
         if self.end.is_none() && self.verdict.is_none() {
             // A session that goes on. What its call wrote was in the pipes
@@ -289,7 +293,6 @@ impl Call<'_> {
             for stream in [Stream::Stdout, Stream::Stderr] {
                 while self.pipe(stream).read_ready().await {
                     self.note_output(stream);
-                    pass(&self.terms.sink, &mut self.waiting).await;
                 }
             }
             if self.verdict.is_none() {
@@ -306,7 +309,6 @@ impl Call<'_> {
         }
         let deadline = Instant::now() + DRAIN;
         while self.worker.stdout.is_open() || self.worker.stderr.is_open() {
-            pass(&self.terms.sink, &mut self.waiting).await;
             if tokio::time::timeout_at(deadline, self.step_output())
                 .await
                 .is_err()
@@ -314,7 +316,6 @@ impl Call<'_> {
                 break;
             }
         }
-        pass(&self.terms.sink, &mut self.waiting).await;
     }
 
     async fn step_output(&mut self) {
@@ -348,6 +349,7 @@ impl Call<'_> {
             result,
             stdout: self.stdout,
             stderr: self.stderr,
+            unread: self.waiting.into(),
             duration_ms: milliseconds(finished.saturating_duration_since(self.started)),
             output_truncated: self.is_truncated,
         }))
@@ -401,23 +403,19 @@ impl Call<'_> {
     }
 }
 
-/// Hands output that waits to its reader; returns whether there is one.
-async fn pass(sink: &Sink, waiting: &mut Option<Chunk>) -> bool {
+/// Hands a piece of output that waits to its reader; returns whether there is
+/// one.
+async fn pass(sink: &Sink, waiting: &mut VecDeque<Chunk>) -> bool {
     let Sink::Reader(reader) = sink else {
         return true;
     };
-    if waiting.is_none() {
-        return true;
+    let Ok(permit) = reader.reserve().await else {
+        return false;
+    };
+    if let Some(chunk) = waiting.pop_front() {
+        permit.send(chunk);
     }
-    let permit = reader.reserve().await;
-    let chunk = waiting.take();
-    match (permit, chunk) {
-        (Ok(permit), Some(chunk)) => {
-            permit.send(chunk);
-            true
-        }
-        _ => false,
-    }
+    true
 }
 
 /// A number of bytes, for people.

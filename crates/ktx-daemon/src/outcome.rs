@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use crate::call::Chunk;
 use crate::channel::Frame;
 
 /// What came of a call.
@@ -16,6 +17,8 @@ pub struct Outcome {
     pub stdout: Vec<u8>,
     /// Everything written to standard error, likewise.
     pub stderr: Vec<u8>,
+    /// What a reader that gets output as it comes had no room for at the end.
+    pub unread: Vec<Chunk>,
     /// How long the code ran, in milliseconds.
     pub duration_ms: f64,
     /// Whether output was cut at the limit.

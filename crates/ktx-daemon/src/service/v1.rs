@@ -61,20 +61,20 @@ impl Python for V1 {
         tokio::spawn(async move {
             let ended = supervisor.execute(order).await;
             let event = match ended {
-                Ok(Ended::Outcome(outcome)) => Ok(Event::Outcome(response(outcome))),
+                Ok(Ended::Outcome(mut outcome)) => {
+                    for chunk in std::mem::take(&mut outcome.unread) {
+                        let _ = last.send(Ok(output(chunk))).await;
+                    }
+                    Ok(Event::Outcome(response(outcome)))
+                }
                 Ok(Ended::Cancelled) => Err(cancelled()),
                 Err(why) => Err(status(&why)),
             };
             // Nobody may be listening any more.
             let _ = last.send(event).await;
         });
-        let output = ReceiverStream::new(chunks).map(|Chunk { stream, bytes }| {
-            Ok(match stream {
-                call::Stream::Stdout => Event::Stdout(bytes),
-                call::Stream::Stderr => Event::Stderr(bytes),
-            })
-        });
-        let events = output
+        let events = ReceiverStream::new(chunks)
+            .map(|chunk| Ok(output(chunk)))
             .chain(ReceiverStream::new(outcome))
             .map(move |event| {
                 // The end of the stream is the end of what keeps the call.
@@ -215,6 +215,13 @@ fn described(session: Description, created: bool) -> v1::Session {
         created,
         calls: session.calls,
         busy: session.busy,
+    }
+}
+
+fn output(Chunk { stream, bytes }: Chunk) -> Event {
+    match stream {
+        call::Stream::Stdout => Event::Stdout(bytes),
+        call::Stream::Stderr => Event::Stderr(bytes),
     }
 }
 
