@@ -5,8 +5,10 @@
 mod family;
 mod support;
 
+mod cancelling;
 mod descendants;
 mod isolation;
 mod listening;
 mod serving;
 mod sessions;
+mod streaming;
