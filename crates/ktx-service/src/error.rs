@@ -59,12 +59,6 @@ pub enum ServiceError {
         /// What was seen.
         reason: String,
     },
-    /// A daemon's state is in a format of a later ktx.
-    #[error("The state of a daemon was written by a newer ktx: {}", path.display())]
-    Newer {
-        /// The state.
-        path: PathBuf,
-    },
     /// Another user could change what is put there.
     #[error("Refusing to use `{}`: {reason}", path.display())]
     Unsafe {
@@ -120,7 +114,6 @@ impl ServiceError {
             Self::NoSocket { .. } | Self::Spawn { .. } | Self::Start { .. } => Code::DaemonStart,
             Self::Unreachable { .. } => Code::DaemonUnreachable,
             Self::Stop { .. } | Self::Process { .. } => Code::DaemonStop,
-            Self::Newer { .. } => Code::RuntimeNewer,
             Self::Unsafe { .. } => Code::RootUnsafe,
             Self::Lock(error) => error.code(),
             Self::Io { source, .. } if files::is_full(source) => Code::DiskFull,
@@ -142,9 +135,6 @@ impl ServiceError {
             Self::Unreachable { .. } => vec!["Run: ktx runtime start --force".to_owned()],
             Self::Stop { pid, .. } | Self::Process { pid, .. } => {
                 vec![format!("Look at the process with: ps -o pid,stat,args -p {pid}")]
-            }
-            Self::Newer { .. } => {
-                vec!["End it with the ktx that started it: `ktx runtime stop`".to_owned()]
             }
             Self::Unsafe { path, reason } => match reason {
                 Unsafe::WorldWritable => {

@@ -137,11 +137,6 @@ impl Start {
                 let endpoint = record.map(|record| record.state.endpoint);
                 socket = endpoint.and_then(|it| it.socket_path().map(PathBuf::from));
             }
-            Seen::Newer => {
-                return Err(ServiceError::Newer {
-                    path: place.state_path,
-                });
-            }
             Seen::Nothing => {}
         }
         place.clear(socket.as_deref())?;

@@ -113,8 +113,6 @@ pub(crate) enum Seen {
         detail: String,
         record: Option<Box<Record>>,
     },
-    /// It is in a newer format.
-    Newer,
     /// The daemon's process is there.
     Alive(Box<Record>),
 }
@@ -142,9 +140,6 @@ pub(crate) fn look(place: &Place) -> Result<Seen, ServiceError> {
         Err(JsonError::Read(ReadError::Absent { .. })) => return Ok(Seen::Nothing),
         Err(JsonError::Read(ReadError::Unreadable { path, source })) => {
             return Err(ServiceError::Io { path, source });
-        }
-        Err(JsonError::Schema { actual, .. }) if actual.as_u64() > Some(SCHEMA_VERSION) => {
-            return Ok(Seen::Newer);
         }
         Err(error) => return Ok(dead(error.to_string(), None)),
     };

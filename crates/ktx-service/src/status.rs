@@ -90,10 +90,6 @@ impl Look<'_> {
         let (kind, detail, record) = match look(place)? {
             Seen::Nothing => return Ok(None),
             Seen::Dead { detail, record } => (StatusKind::Stale, detail, record),
-            Seen::Newer => {
-                let detail = "The daemon's state was written by a newer ktx".to_owned();
-                (StatusKind::Stale, detail, None)
-            }
             Seen::Alive(record) => {
                 let answer = match self.dialer {
                     Some(dialer) => is_healthy(dialer, &record, GLANCE),

@@ -90,8 +90,7 @@ pub fn stop(stop: &Stop, version: &str, scope: &Scope) -> Result<Vec<Stopped>, S
         Seen::Dead { record, .. } => record
             .as_ref()
             .is_some_and(|record| record.is_of(version, scope)),
-        // It does not say whose it is.
-        Seen::Nothing | Seen::Newer => false,
+        Seen::Nothing => false,
     };
     stop.every(&is_meant)
 }
@@ -132,11 +131,6 @@ impl Stop {
             lock::acquire_blocking(&place.lock_path, &place.directory, "stop a daemon", &never)?;
         let (status, record) = match look(place)? {
             Seen::Nothing => return Ok(None),
-            Seen::Newer => {
-                return Err(ServiceError::Newer {
-                    path: place.state_path.clone(),
-                });
-            }
             Seen::Dead { record: None, .. } => {
                 place.clear(None)?;
                 return Ok(None);
