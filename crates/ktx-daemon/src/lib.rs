@@ -31,3 +31,4 @@ pub mod session;
 pub mod signals;
 pub mod supervisor;
 pub mod worker;
+pub mod workers;

@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
-use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,7 +17,7 @@ use crate::error::Error;
 use crate::household::Household;
 use crate::request::{Mode, Request};
 use crate::session::{Session, Sessions};
-use crate::worker::Worker;
+use crate::workers::Workers;
 
 /// Bounds on what a supervisor does.
 #[derive(Clone, Debug)]
@@ -88,11 +87,10 @@ pub enum Refusal {
 #[derive(Debug)]
 pub struct Supervisor {
     household: Household,
-    source: Source,
+    workers: Arc<Workers>,
     settings: Settings,
     scratch: TempDir,
     slots: Semaphore,
-    spare: Mutex<Option<Worker>>,
     /// The sessions that are open.
     pub sessions: Sessions,
     calls: Mutex<HashMap<String, CancellationToken>>,
@@ -122,14 +120,19 @@ impl Supervisor {
     /// A supervisor whose first worker is being started.
     pub fn start(household: Household, settings: Settings) -> io::Result<Arc<Self>> {
         let scratch = tempfile::Builder::new().prefix("ktx-").tempdir()?;
-        let source = Source::new(&household, scratch.path())?;
-        let supervisor = Arc::new(Self {
+        let leaving = CancellationToken::new();
+        let workers = Workers::new(
+            household.clone(),
+            scratch.path(),
+            settings.max_memory,
+            leaving.clone(),
+        )?;
+        Ok(Arc::new(Self {
             household,
-            source,
+            workers,
             slots: Semaphore::new(settings.max_concurrency),
             settings,
             scratch,
-            spare: Mutex::new(None),
             sessions: Sessions::default(),
             calls: Mutex::default(),
             waiting: AtomicU32::new(0),
@@ -137,10 +140,8 @@ impl Supervisor {
             count: AtomicU64::new(0),
             started: Instant::now(),
             last_used: Mutex::new(Instant::now()),
-            leaving: CancellationToken::new(),
-        });
-        supervisor.refill();
-        Ok(supervisor)
+            leaving,
+        }))
     }
 
     /// Runs a call to its end, whatever becomes of the future that waits for
@@ -175,7 +176,7 @@ impl Supervisor {
         if self.leaving.is_cancelled() {
             return Err(Refusal::Leaving);
         }
-        let source = || self.new_worker(max_memory);
+        let source = || self.workers.take(max_memory);
         self.sessions.open(name, source).await
     }
 
@@ -207,8 +208,7 @@ impl Supervisor {
             call.cancel();
         }
         self.sessions.close_all().await;
-        drop(lock(&self.spare).take());
-        self.source.close();
+        self.workers.close();
         self.household.is_empty().await;
     }
 
@@ -220,7 +220,7 @@ impl Supervisor {
             Some(_) => None,
             None => Some(self.scratch()?),
         };
-        let mut worker = self.new_worker(order.request.max_memory).await?;
+        let mut worker = self.workers.take(order.request.max_memory).await?;
         let frame = order
             .request
             .to_frame(Mode::Once, scratch.as_ref().map(TempDir::path));
@@ -330,49 +330,6 @@ impl Supervisor {
         }))
     }
 
-    /// A worker that has run nothing yet.
-    async fn new_worker(self: &Arc<Self>, max_memory: Option<u64>) -> Result<Worker, Error> {
-        let limit = self.settings.max_memory;
-        let max_memory = match (max_memory, limit) {
-            (Some(wanted), Some(limit)) => Some(wanted.min(limit)),
-            (wanted, limit) => wanted.or(limit),
-        };
-        let spare = (max_memory == limit)
-            .then(|| lock(&self.spare).take())
-            .flatten()
-            .filter(|worker| worker.is_alive() && !worker.is_orphan());
-        match spare {
-            Some(worker) => {
-                self.refill();
-                Ok(worker)
-            }
-            None => self.source.worker(&self.household, max_memory).await,
-        }
-    }
-
-    /// Has the next worker ready before it is wanted.
-    fn refill(self: &Arc<Self>) {
-        let supervisor = Arc::clone(self);
-        tokio::spawn(async move {
-            let max_memory = supervisor.settings.max_memory;
-            let worker = tokio::select! {
-                worker = supervisor.source.worker(&supervisor.household, max_memory) => worker,
-                () = supervisor.leaving.cancelled() => return,
-            };
-            match worker {
-                // One that does not get ready is an error of the call that
-                // takes it.
-                Ok(mut worker) => {
-                    let _ = worker.ready().await;
-                    if !supervisor.leaving.is_cancelled() {
-                        *lock(&supervisor.spare) = Some(worker);
-                    }
-                }
-                Err(error) => tracing::warn!(%error, "no worker can be had"),
-            }
-        });
-    }
-
     /// An empty directory of a call's own.
     fn scratch(&self) -> Result<TempDir, Error> {
         tempfile::Builder::new()
@@ -444,62 +401,4 @@ impl Drop for Registered {
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Where workers come from.
-#[derive(Debug)]
-enum Source {
-    /// They are forked from a warm parent.
-    #[cfg(unix)]
-    Nursery(crate::nursery::Nursery),
-    /// Each is an interpreter of its own.
-    #[cfg(windows)]
-    Interpreter,
-}
-
-#[cfg(unix)]
-impl Source {
-    fn new(household: &Household, scratch: &Path) -> io::Result<Self> {
-        let nursery = crate::nursery::Nursery::new(household.clone(), scratch.to_owned())?;
-        Ok(Self::Nursery(nursery))
-    }
-
-    async fn worker(&self, _: &Household, max_memory: Option<u64>) -> Result<Worker, Error> {
-        let Self::Nursery(nursery) = self;
-        nursery.fork(max_memory).await
-    }
-
-    fn close(&self) {
-        let Self::Nursery(nursery) = self;
-        nursery.close();
-    }
-}
-
-#[cfg(windows)]
-impl Source {
-    #[expect(clippy::unnecessary_wraps, reason = "the other platforms can fail")]
-    fn new(_household: &Household, _scratch: &Path) -> io::Result<Self> {
-        Ok(Self::Interpreter)
-    }
-
-    #[expect(clippy::unused_async, reason = "the other platforms wait")]
-    async fn worker(
-        &self,
-        household: &Household,
-        max_memory: Option<u64>,
-    ) -> Result<Worker, Error> {
-        let duties = crate::household::Duties {
-            role: crate::guard::Role::Worker,
-            max_memory,
-            directory: None,
-            scratch: None,
-        };
-        Worker::start(household, &duties).map_err(Error::system("start the guard"))
-    }
-
-    #[expect(
-        clippy::unused_self,
-        reason = "the other platforms have something to close"
-    )]
-    fn close(&self) {}
 }
