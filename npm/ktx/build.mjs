@@ -50,6 +50,9 @@ const withoutChildProcess = {
 // Packages with a file of their own: Node parses a file whole, and most starts need few of them.
 const apart = { commander: 'commander', '@clack/prompts': 'prompts' };
 
+// Our own files that are loaded when they are needed, and those of them that each needs.
+const lazy = { program: [], client: [], connection: ['client'] };
+
 const redirect = (filter, path) => ({
   name: `redirect-to-${path}`,
   setup({ onResolve }) {
@@ -74,16 +77,18 @@ const hotRuntime = [
 ];
 const hotExec = ['-c CODE', '-c CODE --json', '--json -c CODE', '--no-daemon -c CODE'];
 
+const toVendor = Object.entries(apart).map(([id, file]) =>
+  redirect(new RegExp(`^${id}$`), `./vendor/${file}.cjs`),
+);
+const toLazy = (file) => redirect(new RegExp(`^\\./${file}\\.js$`), `./${file}.cjs`);
+
 async function bundleIndex(parsed) {
-  const toVendor = Object.entries(apart).map(([id, file]) =>
-    redirect(new RegExp(`^${id}$`), `./vendor/${file}.cjs`),
-  );
   return await build({
     ...shared,
     entryPoints: ['src/index.ts'],
     outfile: bundlePath,
     external: [`${name}-*`],
-    plugins: [...toVendor, redirect(/^\.\/client\.js$/, './client.cjs')],
+    plugins: [...toVendor, ...Object.keys(lazy).map(toLazy)],
     define: { ...shared.define, KTX_PARSED: JSON.stringify(parsed) },
   });
 }
@@ -118,12 +123,14 @@ async function bundle() {
       banner: { js: '#!/usr/bin/env node' },
       plugins: [redirect(/^\.\/index\.js$/, './index.cjs')],
     }),
-    build({
-      ...shared,
-      entryPoints: ['src/client.ts'],
-      outfile: 'dist/client.cjs',
-      plugins: [redirect(/^\.\/ktx-error\.js$/, './index.cjs')],
-    }),
+    ...Object.entries(lazy).map(([file, needed]) =>
+      build({
+        ...shared,
+        entryPoints: [`src/${file}.ts`],
+        outfile: `dist/${file}.cjs`,
+        plugins: [redirect(/^\.\/ktx-error\.js$/, './index.cjs'), ...toVendor, ...needed.map(toLazy)],
+      }),
+    ),
     ...Object.entries(apart).map(([id, file]) =>
       build({
         ...shared,

@@ -1,4 +1,15 @@
-// Waiting that an `AbortSignal` ends.
+// Work and waiting that an `AbortSignal` ends.
+import { EventEmitter, getMaxListeners, setMaxListeners } from 'node:events';
+
+/** Calls `listener` when `signal` is aborted, until it is removed. */
+export function onAbort(signal: AbortSignal | undefined, listener: () => void): void {
+  if (signal === undefined) return;
+  // One signal may end any number of calls at once, which is no leak to be warned of.
+  if (getMaxListeners(signal) === EventEmitter.defaultMaxListeners) {
+    setMaxListeners(Number.MAX_SAFE_INTEGER, signal);
+  }
+  signal.addEventListener('abort', listener, { once: true });
+}
 
 /** Waits for `work`, but no longer than until `signal` is aborted. The work itself goes on. */
 export async function unlessAborted<T>(
@@ -11,7 +22,7 @@ export async function unlessAborted<T>(
   let abort = (): void => {};
   const aborted = new Promise<never>((_resolve, reject) => {
     abort = () => reject(errorOf(signal));
-    signal.addEventListener('abort', abort, { once: true });
+    onAbort(signal, abort);
   });
   try {
     return await Promise.race([work, aborted]);

@@ -1,5 +1,14 @@
 // A call as callers write it, as the daemon reads it, and what came of it, back again.
 import { resolve } from 'node:path';
+import {
+  type Call,
+  type ExecuteEvent,
+  type ExecuteResponse,
+  Form,
+  failureOf,
+  pieces,
+  textOf,
+} from './client.js';
 import type {
   PythonCallOptions,
   PythonCallResult,
@@ -8,17 +17,8 @@ import type {
 } from './connection-types.js';
 import { decodeValue } from './decode-value.js';
 import { encodeValue } from './encode-value.js';
-import { KtxError, abortedError, messageOf } from './errors.js';
-import { RpcError, Status } from './grpc.js';
-import { type ExecuteFailure, outcomeError } from './outcome.js';
-import { pieces } from './python-events.js';
-import {
-  type Call,
-  type ExecuteEvent,
-  type ExecuteResponse,
-  Form,
-  type PythonService,
-} from './python-service.js';
+import { KtxError, messageOf } from './errors.js';
+import { outcomeError } from './outcome.js';
 
 /** The session that a call is for. */
 export interface SessionKey {
@@ -94,19 +94,6 @@ export async function* eventsOf(
   }
 }
 
-/** Why a call failed. */
-export function failureOf({ error }: ExecuteResponse): ExecuteFailure {
-  if (error === undefined) return { kind: 'exception', message: 'Python failed', traceback: null };
-  const { kind, message, traceback } = error;
-  return {
-    kind,
-    message,
-    traceback: traceback === '' ? null : traceback,
-    ...(kind === 'exit' ? { exitStatus: error.exit_status } : {}),
-    ...(kind === 'signal' ? { signal: error.signal } : {}),
-  };
-}
-
 function readValue(bytes: Uint8Array | undefined): unknown {
   try {
     return decodeValue(bytes ?? new Uint8Array());
@@ -114,54 +101,4 @@ function readValue(bytes: Uint8Array | undefined): unknown {
     const message = `The daemon sent a value that cannot be read: ${messageOf(cause)}`;
     throw new KtxError('KTX_EXEC_FAILED', message, { cause });
   }
-}
-
-/** Bytes as text; those that are not UTF-8 become U+FFFD. */
-export function textOf(bytes: Uint8Array | undefined): string {
-  if (bytes === undefined || bytes.length === 0) return '';
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
-}
-
-const CODES: Record<number, string> = {
-  [Status.cancelled]: 'KTX_ABORTED',
-  [Status.invalidArgument]: 'KTX_USAGE',
-  [Status.outOfRange]: 'KTX_USAGE',
-  [Status.deadlineExceeded]: 'KTX_EXEC_TIMEOUT',
-  [Status.resourceExhausted]: 'KTX_BUSY',
-  [Status.failedPrecondition]: 'KTX_SESSION_LOST',
-  [Status.permissionDenied]: 'KTX_DAEMON_UNREACHABLE',
-  [Status.unauthenticated]: 'KTX_DAEMON_UNREACHABLE',
-  [Status.unimplemented]: 'KTX_DAEMON_UNREACHABLE',
-};
-
-/** The error that a call ends with when it has no outcome. */
-export async function callError(
-  thrown: unknown,
-  service: PythonService,
-  signal?: AbortSignal,
-): Promise<unknown> {
-  if (!(thrown instanceof RpcError)) return thrown;
-  if (signal?.aborted) return abortedError(signal, 'The execution');
-  const { endpoint } = service.access;
-  const { status, accepted, message } = thrown;
-  const details = { endpoint };
-  // A daemon that ends cancels its calls first, and says so a little later.
-  if (status === Status.cancelled) await service.look();
-  if (accepted && (status === Status.unavailable || (status === Status.cancelled && !service.isOpen))) {
-    return new KtxError(
-      'KTX_DAEMON_LOST',
-      `The daemon at ${endpoint} ended while the call was on its way: ${message}`,
-      { details, cause: thrown },
-    );
-  }
-  if (status === Status.unavailable) {
-    return new KtxError('KTX_DAEMON_UNREACHABLE', `The daemon at ${endpoint} cannot be used: ${message}`, {
-      hint: 'Run: ktx runtime start --force',
-      details,
-      cause: thrown,
-    });
-  }
-  const code = CODES[status] ?? 'KTX_EXEC_FAILED';
-  const hint = code === 'KTX_DAEMON_UNREACHABLE' ? 'Run: ktx runtime start --force' : undefined;
-  return new KtxError(code, message, { hint, details, cause: thrown });
 }

@@ -37,7 +37,7 @@ export async function runKtxCli(
   } catch (error) {
     return reportFailure(error, io);
   }
-  const { createProgram, CommanderError } = await import('./program.js');
+  const { createProgram, CommanderError, completionScript } = await import('./program.js');
   let exitCode: number = ExitCode.done;
   const program = createProgram(argv, io, {
     async runtime(args) {
@@ -47,7 +47,6 @@ export async function runKtxCli(
       exitCode = await exec(args, io);
     },
     async completion(shell) {
-      const { completionScript } = await import('./completion.js');
       io.stdout.write(completionScript(program, shell));
     },
   });

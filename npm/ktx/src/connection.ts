@@ -1,7 +1,9 @@
 // A connection to the daemon that outlives it: a call that a daemon cannot have seen is made again
-// to the next one, and no other call ever is.
+// to the next one, and no other call ever is. It is a file of its own in the package, which commands
+// do without.
 import { unlessAborted } from './abort.js';
-import { callError, callOf, eventsOf, resultOf } from './calls.js';
+import { callOf, eventsOf, resultOf } from './calls.js';
+import { type PythonService, RpcError, begun, callError } from './client.js';
 import type {
   PythonCallOptions,
   PythonCallResult,
@@ -9,9 +11,6 @@ import type {
   PythonSessionInfo,
 } from './connection-types.js';
 import { KtxError, abortedError } from './errors.js';
-import { RpcError } from './grpc.js';
-import { begun } from './python-events.js';
-import type { PythonService } from './python-service.js';
 import { PythonSession } from './session.js';
 import type { DaemonState } from './daemon-types.js';
 
@@ -144,7 +143,7 @@ export class PythonConnection {
     const sessions = [...this.#unnamed];
     this.#closed = true;
     const signal = AbortSignal.timeout(CLOSE_MS);
-    await Promise.all(sessions.map((session) => session.end(signal)));
+    await Promise.allSettled(sessions.map((session) => session.end(signal)));
     this.#daemon.service.close();
   }
 

@@ -1,6 +1,5 @@
 // `ktx exec`: finds the code, runs it through the daemon if that is there, else in a process of its
 // own, and passes on its output and what came of it.
-import { readFile } from 'node:fs/promises';
 import { findDaemonAccess, startDaemonAccess } from './daemon-api.js';
 import type { DaemonAccess } from './daemon-types.js';
 import { KtxError, messageOf } from './errors.js';
@@ -157,6 +156,7 @@ async function readCode({ source }: ExecArgs, io: KtxIo): Promise<Source> {
 async function readCodeFile(file: string): Promise<string> {
   let bytes: Buffer;
   try {
+    const { readFile } = await import('node:fs/promises');
     bytes = await readFile(file);
   } catch (cause) {
     const reason =

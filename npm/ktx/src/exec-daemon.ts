@@ -1,20 +1,11 @@
 // `ktx exec` through the daemon. It is loaded only when there is one to be called.
 import { resolve } from 'node:path';
-import {
-  type Call,
-  type ExecuteResponse,
-  Form,
-  PythonService,
-  RpcError,
-  callError,
-  failureOf,
-  pieces,
-  textOf,
-} from './client.js';
+import type { Call, ExecuteResponse, PythonService } from './client.js';
 import type { DaemonAccess } from './daemon-types.js';
 import { KtxError } from './errors.js';
 import type { ExecArgs } from './exec-command.js';
 import { exitCodeOf, writeOutcome } from './exec-outcome.js';
+import { openSocket } from './http2-socket.js';
 import { ExitCode, type KtxIo, printLines } from './io.js';
 import type { ExecuteOutcome } from './outcome.js';
 
@@ -58,6 +49,7 @@ export async function execInDaemon(
 }
 
 type Attempt = { exitCode: number } | { exitCode: undefined; error: unknown };
+type Client = typeof import('./client.js');
 
 async function attempt(
   exec: DaemonExec,
@@ -65,21 +57,27 @@ async function attempt(
   io: KtxIo,
   signal: AbortSignal | undefined,
 ): Promise<Attempt> {
-  const service = new PythonService(access);
+  const socket = openSocket(access.endpoint);
+  // The daemon answers while the client is loaded, once the system has heard that it is called.
+  await new Promise(setImmediate);
+  const client = await import('./client.js');
+  const service = new client.PythonService(access, socket);
   try {
-    return { exitCode: await run(exec, service, io, signal) };
+    return { exitCode: await run(exec, client, service, io, signal) };
   } catch (thrown) {
-    const error = await callError(thrown, service, signal);
-    const isUnseen = thrown instanceof RpcError && !thrown.accepted && !signal?.aborted;
+    const error = await client.callError(thrown, service, signal);
+    const isUnseen = thrown instanceof client.RpcError && !thrown.accepted && !signal?.aborted;
     if (!isUnseen) throw error;
     return { exitCode: undefined, error };
   } finally {
-    service.close();
+    // Nothing keeps a process alive that has done its work, and closing takes longer than its end.
+    setTimeout(() => service.close(), 0).unref();
   }
 }
 
 async function run(
   exec: DaemonExec,
+  client: Client,
   service: PythonService,
   io: KtxIo,
   signal: AbortSignal | undefined,
@@ -92,16 +90,16 @@ async function run(
     session,
     cwd: cwd === undefined ? undefined : resolve(cwd),
     timeout_ms: timeoutMs === undefined ? undefined : Math.ceil(timeoutMs),
-    form: json ? Form.FORM_JSON : Form.FORM_REPR,
+    form: json ? client.Form.FORM_JSON : client.Form.FORM_REPR,
   };
   if (json) {
     const response = await service.execute(call, signal);
-    printLines(io, [jsonOf(response)]);
-    return exitCodeOf(outcomeOf(response));
+    printLines(io, [jsonOf(response, client)]);
+    return exitCodeOf(outcomeOf(response, client));
   }
-  for await (const piece of pieces(service.stream(call, signal))) {
+  for await (const piece of client.pieces(service.stream(call, signal))) {
     if (piece.type === 'response') {
-      const outcome = outcomeOf(piece.response);
+      const outcome = outcomeOf(piece.response, client);
       writeOutcome(outcome, io);
       return exitCodeOf(outcome);
     }
@@ -113,11 +111,11 @@ async function run(
 }
 
 // The same text as without the daemon; its numbers are the ones that Python wrote.
-function jsonOf(response: ExecuteResponse): string {
-  const { success, stdout, stderr, error, durationMs } = outcomeOf(response);
+function jsonOf(response: ExecuteResponse, client: Client): string {
+  const { success, stdout, stderr, error, durationMs } = outcomeOf(response, client);
   const members = {
     success: JSON.stringify(success),
-    value: success ? textOf(response.value) : 'null',
+    value: success ? client.textOf(response.value) : 'null',
     stdout: JSON.stringify(stdout),
     stderr: JSON.stringify(stderr),
     error: JSON.stringify(error),
@@ -128,7 +126,7 @@ function jsonOf(response: ExecuteResponse): string {
     .join(',')}}`;
 }
 
-function outcomeOf(response: ExecuteResponse): ExecuteOutcome {
+function outcomeOf(response: ExecuteResponse, { failureOf, textOf }: Client): ExecuteOutcome {
   const { success } = response;
   const { kind, message, traceback } = failureOf(response);
   return {

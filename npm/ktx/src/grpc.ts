@@ -1,11 +1,13 @@
-// gRPC over `node:http2` (PROTOCOL-HTTP2.md of grpc/grpc): calls with one request and one or many
+// gRPC over HTTP/2 (PROTOCOL-HTTP2.md of grpc/grpc): calls with one request and one or many
 // replies, to one server, on one connection that is opened when it is needed and again after it was
 // lost. It says of every failure whether the server can have begun with the call.
-import { type ClientHttp2Stream, type IncomingHttpHeaders, constants } from 'node:http2';
-import { unlessAborted } from './abort.js';
+import type { Socket } from 'node:net';
+import { onAbort, unlessAborted } from './abort.js';
 import type { DaemonAccess } from './daemon-types.js';
 import { messageOf } from './errors.js';
-import { Link } from './grpc-link.js';
+import { type Fields, writeFields } from './hpack.js';
+import { ErrorCode, Link, type Receiver, type Stream, type StreamEnd } from './http2-link.js';
+import { openSocket } from './http2-socket.js';
 import { getKtxCliPackageInfo } from './package-info.js';
 
 /** The status codes of gRPC that this package tells apart. */
@@ -53,13 +55,20 @@ export function setPrefix(framed: Buffer): Buffer {
 /** A server, as its callers see it. */
 export class Channel {
   readonly access: DaemonAccess;
-  readonly #headers = new Map<string, Record<string, string>>();
+  readonly #blocks = new Map<string, Buffer>();
+  #socket: Socket | undefined;
   #link: Link | undefined;
   #opening: Promise<Link> | undefined;
   #closed = false;
 
-  constructor(access: DaemonAccess) {
+  /**
+   * Connects when it has to.
+   *
+   * @param socket - One that is being connected already.
+   */
+  constructor(access: DaemonAccess, socket?: Socket) {
     this.access = access;
+    this.#socket = socket;
   }
 
   /**
@@ -68,8 +77,8 @@ export class Channel {
    * @throws {@link RpcError}
    */
   async unary(path: string, framed: Buffer, signal?: AbortSignal): Promise<Buffer> {
-    const link = await this.#ready(signal);
-    return await new Exchange(link, this.#headersOf(path), signal).reply(framed);
+    const link = this.#fresh(signal) ?? (await this.#ready(signal));
+    return await reply(link, this.#block(path), framed, signal);
   }
 
   /**
@@ -79,8 +88,8 @@ export class Channel {
    * @throws {@link RpcError}
    */
   async *stream(path: string, framed: Buffer, signal?: AbortSignal): AsyncGenerator<Buffer, void> {
-    const link = await this.#ready(signal);
-    yield* new Exchange(link, this.#headersOf(path), signal).replies(framed);
+    const link = this.#fresh(signal) ?? (await this.#ready(signal));
+    yield* replies(link, this.#block(path), framed, signal);
   }
 
   /** Whether there is a connection that takes calls. */
@@ -96,13 +105,14 @@ export class Channel {
   /** Ends the connection and every call on it. */
   close(): void {
     this.#closed = true;
+    this.#socket?.destroy();
     this.#link?.end(closedByCaller());
   }
 
-  #headersOf(path: string): Record<string, string> {
-    let headers = this.#headers.get(path);
-    if (headers === undefined) {
-      headers = {
+  #block(path: string): Buffer {
+    let block = this.#blocks.get(path);
+    if (block === undefined) {
+      block = writeFields({
         ':method': 'POST',
         ':scheme': 'http',
         ':authority': 'localhost',
@@ -111,16 +121,20 @@ export class Channel {
         te: 'trailers',
         'user-agent': `ktx/${getKtxCliPackageInfo().version}`,
         authorization: `Bearer ${this.access.token}`,
-      };
-      this.#headers.set(path, headers);
+      });
+      this.#blocks.set(path, block);
     }
-    return headers;
+    return block;
+  }
+
+  #fresh(signal: AbortSignal | undefined): Link | undefined {
+    const link = this.#link;
+    return link?.open === true && link.fresh && signal?.aborted !== true ? link : undefined;
   }
 
   async #ready(signal: AbortSignal | undefined): Promise<Link> {
     if (signal?.aborted) throw cancelled(signal, false);
     if (this.#link?.open === true) {
-      if (this.#link.fresh) return this.#link;
       await this.#link.look();
       if (signal?.aborted) throw cancelled(signal, false);
       if (this.#link.open) return this.#link;
@@ -130,7 +144,7 @@ export class Channel {
 
   async #open(): Promise<Link> {
     if (this.#closed) throw unavailable(closedByCaller(), false);
-    this.#opening ??= Link.open(this.access.endpoint).finally(() => {
+    this.#opening ??= this.#connect().finally(() => {
       this.#opening = undefined;
     });
     let link: Link;
@@ -146,115 +160,141 @@ export class Channel {
     this.#link = link;
     return link;
   }
+
+  async #connect(): Promise<Link> {
+    const socket = this.#socket ?? openSocket(this.access.endpoint);
+    this.#socket = undefined;
+    return await Link.open(socket);
+  }
 }
 
-/** One call on the wire. */
-class Exchange {
-  readonly #link: Link;
-  readonly #stream: ClientHttp2Stream;
-  readonly #signal: AbortSignal | undefined;
-  #httpStatus: number | undefined;
+/** What a server says of a call besides messages. */
+class Verdict {
+  #httpStatus: string | undefined;
   #status: number | undefined;
   #message = '';
 
-  constructor(link: Link, headers: Record<string, string>, signal: AbortSignal | undefined) {
-    this.#link = link;
-    this.#signal = signal;
-    try {
-      this.#stream = link.request(headers);
-    } catch (cause) {
-      throw unavailable(cause, false);
-    }
-    const onHeaders = (received: IncomingHttpHeaders): void => this.#read(received);
-    this.#stream.on('response', onHeaders);
-    this.#stream.on('trailers', onHeaders);
-    // What went wrong is read off the stream when it is closed.
-    this.#stream.on('error', () => {});
-  }
-
-  reply(framed: Buffer): Promise<Buffer> {
-    const stream = this.#stream;
-    const signal = this.#signal;
-    return new Promise((resolve, reject) => {
-      const chunks: Buffer[] = [];
-      const abort = (): void => {
-        stream.close(constants.NGHTTP2_CANCEL);
-        reject(cancelled(signal, true));
-      };
-      signal?.addEventListener('abort', abort, { once: true });
-      stream.on('data', (chunk: Buffer) => chunks.push(chunk));
-      stream.on('close', () => {
-        signal?.removeEventListener('abort', abort);
-        this.#link.release();
-        const failure = this.#failure();
-        if (failure !== undefined) return reject(failure);
-        const bytes = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
-        if (lengthOf(bytes) !== bytes.length) return reject(unreadable());
-        resolve(bytes.subarray(PREFIX_BYTES));
-      });
-      stream.end(framed);
-    });
-  }
-
-  async *replies(framed: Buffer): AsyncGenerator<Buffer, void> {
-    const stream = this.#stream;
-    const closed = new Promise<void>((resolve) => {
-      stream.on('close', () => {
-        this.#link.release();
-        resolve();
-      });
-    });
-    const abort = (): void => stream.close(constants.NGHTTP2_CANCEL);
-    this.#signal?.addEventListener('abort', abort, { once: true });
-    stream.end(framed);
-    const chunks = stream.iterator({ destroyOnReturn: false }) as AsyncIterator<Buffer>;
-    const splitter = new Splitter();
-    try {
-      for (;;) {
-        const chunk = await chunks.next().catch(() => undefined);
-        if (chunk === undefined || chunk.done === true) break;
-        yield* splitter.messages(chunk.value);
-      }
-    } finally {
-      this.#signal?.removeEventListener('abort', abort);
-      if (!stream.closed) stream.close(constants.NGHTTP2_CANCEL);
-    }
-    await closed;
-    const failure = this.#failure();
-    if (failure !== undefined) throw failure;
-    if (splitter.unfinished) throw unreadable();
-  }
-
-  #read(headers: IncomingHttpHeaders & { ':status'?: number }): void {
-    this.#httpStatus ??= headers[':status'];
-    const status = headers['grpc-status'];
+  read(fields: Fields): void {
+    this.#httpStatus ??= fields[':status'];
+    const status = fields['grpc-status'];
     if (status === undefined) return;
     this.#status = Number(status);
-    this.#message = percentDecoded(String(headers['grpc-message'] ?? ''));
+    this.#message = percentDecoded(fields['grpc-message'] ?? '');
   }
 
-  // Asked when the stream is closed.
-  #failure(): RpcError | undefined {
+  /** Why the call failed, if it did. */
+  failure(end: StreamEnd): RpcError | undefined {
     if (this.#status === Status.ok) return undefined;
     if (this.#status !== undefined) {
       // A server that says so itself has run nothing.
       const accepted = this.#status !== Status.unavailable;
       return new RpcError(this.#status, this.#message, { accepted });
     }
-    if (this.#signal?.aborted) return cancelled(this.#signal, true);
-    const { rstCode } = this.#stream;
-    if (rstCode === constants.NGHTTP2_REFUSED_STREAM) {
-      return unavailable(new Error('The server refused the call'), false);
+    if (end.kind === 'lost') return unavailable(end.reason, true);
+    if (end.kind === 'refused') return unavailable(new Error('The server refused the call'), false);
+    const http = this.#httpStatus;
+    if (http !== undefined && http !== '200') {
+      return new RpcError(statusOfHttp(http), `The server answered with HTTP status ${http}`, {
+        accepted: true,
+      });
     }
-    const lost = this.#link.failure;
-    if (lost !== undefined) return unavailable(lost, true);
-    if (this.#httpStatus !== undefined && this.#httpStatus !== constants.HTTP_STATUS_OK) {
-      const message = `The server answered with HTTP status ${this.#httpStatus}`;
-      return new RpcError(statusOfHttp(this.#httpStatus), message, { accepted: true });
-    }
-    const message = `The server ended the call with HTTP/2 error ${rstCode}`;
-    return new RpcError(statusOfReset(rstCode), message, { accepted: true });
+    const code = end.kind === 'reset' ? end.code : ErrorCode.noError;
+    return new RpcError(
+      statusOfReset(code),
+      `The server ended the call with HTTP/2 error ${code} and no status`,
+      { accepted: true },
+    );
   }
+}
+
+function begin(link: Link, block: Buffer, framed: Buffer, receiver: Receiver): Stream {
+  try {
+    return link.request(block, framed, receiver);
+  } catch (cause) {
+    throw unavailable(cause, false);
+  }
+}
+
+function reply(
+  link: Link,
+  block: Buffer,
+  framed: Buffer,
+  signal: AbortSignal | undefined,
+): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const verdict = new Verdict();
+    const chunks: Buffer[] = [];
+    const stream = begin(link, block, framed, {
+      onFields: (fields) => verdict.read(fields),
+      onData(bytes) {
+        chunks.push(bytes);
+        link.consumed(stream, bytes.length);
+      },
+      onEnd(end) {
+        signal?.removeEventListener('abort', abort);
+        const failure = verdict.failure(end);
+        if (failure !== undefined) return reject(failure);
+        const bytes = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
+        if (lengthOf(bytes) !== bytes.length) return reject(unreadable());
+        resolve(bytes.subarray(PREFIX_BYTES));
+      },
+    });
+    function abort(): void {
+      link.cancel(stream);
+      reject(cancelled(signal, true));
+    }
+    onAbort(signal, abort);
+  });
+}
+
+async function* replies(
+  link: Link,
+  block: Buffer,
+  framed: Buffer,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Buffer, void> {
+  const verdict = new Verdict();
+  const splitter = new Splitter();
+  let arrived: Buffer[] = [];
+  let end: StreamEnd | undefined;
+  let wake = (): void => {};
+  const receiver: Receiver = {
+    onFields: (fields) => verdict.read(fields),
+    onData(bytes) {
+      arrived.push(bytes);
+      wake();
+    },
+    onEnd(how) {
+      end = how;
+      wake();
+    },
+  };
+  const stream = begin(link, block, framed, receiver);
+  const abort = (): void => wake();
+  onAbort(signal, abort);
+  try {
+    for (;;) {
+      const chunks = arrived;
+      arrived = [];
+      for (const chunk of chunks) {
+        yield* splitter.messages(chunk);
+        // Only what was taken makes room for more.
+        link.consumed(stream, chunk.length);
+      }
+      if (signal?.aborted) throw cancelled(signal, true);
+      if (arrived.length > 0) continue;
+      if (end !== undefined) break;
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+    }
+  } finally {
+    signal?.removeEventListener('abort', abort);
+    if (end === undefined) link.cancel(stream);
+  }
+  const failure = verdict.failure(end);
+  if (failure !== undefined) throw failure;
+  if (splitter.unfinished) throw unreadable();
 }
 
 /** Splits what arrives into messages. */
@@ -314,23 +354,24 @@ function unreadable(): RpcError {
 }
 
 // What gRPC prescribes for answers that are not its own.
-function statusOfHttp(status: number): number {
-  if (status === constants.HTTP_STATUS_UNAUTHORIZED) return Status.unauthenticated;
-  if (status === constants.HTTP_STATUS_FORBIDDEN) return Status.permissionDenied;
-  if (status === constants.HTTP_STATUS_NOT_FOUND) return Status.unimplemented;
-  const unreachable: number[] = [
-    constants.HTTP_STATUS_TOO_MANY_REQUESTS,
-    constants.HTTP_STATUS_BAD_GATEWAY,
-    constants.HTTP_STATUS_SERVICE_UNAVAILABLE,
-    constants.HTTP_STATUS_GATEWAY_TIMEOUT,
-  ];
-  return unreachable.includes(status) ? Status.unavailable : Status.unknown;
+const HTTP_STATUSES: Record<string, number> = {
+  '401': Status.unauthenticated,
+  '403': Status.permissionDenied,
+  '404': Status.unimplemented,
+  '429': Status.unavailable,
+  '502': Status.unavailable,
+  '503': Status.unavailable,
+  '504': Status.unavailable,
+};
+
+function statusOfHttp(status: string): number {
+  return HTTP_STATUSES[status] ?? Status.unknown;
 }
 
-function statusOfReset(code: number | undefined): number {
-  if (code === constants.NGHTTP2_CANCEL) return Status.cancelled;
-  if (code === constants.NGHTTP2_ENHANCE_YOUR_CALM) return Status.resourceExhausted;
-  if (code === constants.NGHTTP2_INADEQUATE_SECURITY) return Status.permissionDenied;
+function statusOfReset(code: number): number {
+  if (code === ErrorCode.cancel) return Status.cancelled;
+  if (code === ErrorCode.enhanceYourCalm) return Status.resourceExhausted;
+  if (code === ErrorCode.inadequateSecurity) return Status.permissionDenied;
   return Status.internal;
 }
 

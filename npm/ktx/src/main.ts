@@ -1,5 +1,4 @@
 // The `ktx` file: gives `runKtxCli` the process's streams and signals, and takes its exit code.
-import { constants } from 'node:os';
 import { runKtxCli } from './index.js';
 import { processIo } from './process-io.js';
 
@@ -36,8 +35,12 @@ async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>): Prom
 
 async function main(): Promise<void> {
   const exitCode = await runKtxCli(process.argv.slice(2), processIo(), { interruptible });
-  process.exitCode =
-    endedBy === undefined || exitCode === 0 ? exitCode : SIGNALLED + constants.signals[endedBy];
+  if (endedBy === undefined || exitCode === 0) {
+    process.exitCode = exitCode;
+    return;
+  }
+  const { constants } = await import('node:os');
+  process.exitCode = SIGNALLED + constants.signals[endedBy];
 }
 
 void main();

@@ -1,6 +1,8 @@
 // The description of every command and flag. Parsing, help and shell completion are made from it,
-// so that none of them can differ from the others.
+// so that none of them can differ from the others. It is a file of its own in the package: the most
+// frequent command lines do without it.
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { completionScript } from './completion.js';
 import { KtxError } from './errors.js';
 import type { ExecArgs } from './exec-command.js';
 import { type KtxIo, columnsOf, hasColors } from './io.js';
@@ -21,7 +23,7 @@ export type Shell = (typeof SHELLS)[number];
 
 const FEATURES: RuntimeFeature[] = ['core', 'local-embeddings'];
 
-export { CommanderError };
+export { CommanderError, completionScript };
 
 /** Describes the program; parsing throws a `CommanderError` instead of ending the process. */
 export function createProgram(argv: string[], io: KtxIo, handlers: Handlers): Command {

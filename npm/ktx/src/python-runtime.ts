@@ -107,7 +107,7 @@ export class PythonRuntime {
   async connect(options: ConnectOptions = {}): Promise<PythonConnection> {
     const { signal, ...settings } = options;
     const [{ PythonConnection }, { reachDaemon }] = await Promise.all([
-      import('./client.js'),
+      import('./connection.js'),
       import('./daemon-api.js'),
     ]);
     const wanted = { ...this.#options, ...settings };

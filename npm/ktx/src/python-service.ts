@@ -1,6 +1,8 @@
 // The methods of a daemon as functions: messages in, messages out, and an end to a call, and to all
 // that it started, when its signal is aborted.
+import type { Socket } from 'node:net';
 import { PbfReader, PbfWriter } from 'pbf';
+import { onAbort } from './abort.js';
 import type { DaemonAccess } from './daemon-types.js';
 import { Channel, PREFIX_BYTES, setPrefix } from './grpc.js';
 import {
@@ -45,8 +47,9 @@ export class PythonService {
   readonly #name = `${process.pid}-${Math.random().toString(36).slice(2)}`;
   #named = 0;
 
-  constructor(access: DaemonAccess) {
-    this.#channel = new Channel(access);
+  /** @param socket - One to the daemon that is being connected already. */
+  constructor(access: DaemonAccess, socket?: Socket) {
+    this.#channel = new Channel(access, socket);
   }
 
   /** Where it is. */
@@ -162,7 +165,7 @@ class Ending {
       service.cancel(callId).then((found) => found || cut(), cut);
     };
     if (signal?.aborted) cut();
-    else signal?.addEventListener('abort', this.#abort, { once: true });
+    else onAbort(signal, this.#abort);
   }
 
   /** Aborted when the daemon is not to be waited for. */

@@ -1,12 +1,9 @@
 // A session as its callers hold it: bound to the very process that was opened, so that a call never
 // meets variables that are silently gone.
-import { callOf, eventsOf, resultOf } from './calls.js';
+import { type SessionKey, callOf, eventsOf, resultOf } from './calls.js';
+import { type PythonService, RpcError, Status, begun } from './client.js';
 import type { PythonCallOptions, PythonCallResult, PythonEvent } from './connection-types.js';
 import { KtxError } from './errors.js';
-import { RpcError, Status } from './grpc.js';
-import { begun } from './python-events.js';
-import type { PythonService } from './python-service.js';
-import type { SessionKey } from './calls.js';
 
 /** What a session asks of its connection. */
 export interface SessionHost {
