@@ -23,8 +23,12 @@ use crate::supervisor::{Settings, Supervisor};
 /// How long a starter may take to write down where the daemon is.
 const PUBLICATION: Duration = Duration::from_mins(1);
 
-/// How long clients may take to read their last answers, and workers to end.
+/// How long workers may take to end.
 const FAREWELL: Duration = Duration::from_secs(8);
+
+/// How long clients may take to read their last answers, and to let go of
+/// their connections.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// How to serve.
 #[derive(Clone, Debug, clap::Args)]
@@ -123,7 +127,11 @@ async fn serve(
     crate::signals::watch(&supervisor.leaving)?;
     tracing::info!(%endpoint, pid = std::process::id(), "listening");
     announce(endpoint, token, options.token_file.is_none())?;
-    let is_published = !options.published || publication().await;
+    let is_published = !options.published
+        || tokio::select! {
+            is_published = publication() => is_published,
+            () = supervisor.leaving.cancelled() => true,
+        };
     if is_published {
         if options.published {
             let_go_of_streams().map_err(Error::system("let go of the starter's streams"))?;
@@ -133,14 +141,14 @@ async fn serve(
         tracing::error!("the starter is gone before others could know of this daemon");
         supervisor.leaving.cancel();
     }
-    let farewell = async {
-        Arc::clone(&supervisor).leave().await;
-        serving.await
-    };
-    match tokio::time::timeout(FAREWELL, farewell).await {
+    let farewell = Arc::clone(&supervisor).leave();
+    if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
+        tracing::warn!("a worker did not end in time");
+    }
+    match tokio::time::timeout(LAST_ANSWERS, serving).await {
         Ok(Ok(Err(error))) => tracing::error!(%error, "the server failed"),
         Ok(_) => {}
-        Err(_) => tracing::warn!("something did not end in time"),
+        Err(_) => tracing::info!("a client did not let go"),
     }
     tracing::info!("gone");
     Ok(if is_published {
