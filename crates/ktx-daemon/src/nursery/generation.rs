@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::UnixStream;
+use tokio::net::unix::pipe::Receiver;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -26,6 +27,9 @@ use crate::worker::{END, Keeper, Process, STARTUP, Worker};
 /// taken for stopped.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long a line may take that was written before everything ended.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
 /// A warm parent, its guard, and the workers that were forked from it.
 pub(super) struct Generation {
     guard: Guard,
@@ -35,7 +39,8 @@ pub(super) struct Generation {
     wishes: Option<mpsc::UnboundedReceiver<Wish>>,
     control: OwnedWriteHalf,
     answers: Lines<BufReader<OwnedReadHalf>>,
-    errors: OutputPipe,
+    errors: Lines<BufReader<Receiver>>,
+    has_more_errors: bool,
     last_words: String,
     /// The parent's number, while it is alive.
     parent: Option<i32>,
@@ -78,7 +83,8 @@ impl Generation {
         let (ours, theirs) = Blocking::pair()?;
         ours.set_nonblocking(true)?;
         let (answers, control) = UnixStream::from_std(ours)?.into_split();
-        let (errors, error) = OutputPipe::new()?;
+        let (errors, error) = io::pipe()?;
+        let error = Handle::from(error);
         let guard = household.start_guard(
             &Duties {
                 role: Role::Nursery,
@@ -100,7 +106,8 @@ impl Generation {
             wishes: Some(wishes),
             control,
             answers: BufReader::new(answers).lines(),
-            errors,
+            errors: BufReader::new(Receiver::from_owned_fd(errors.into())?).lines(),
+            has_more_errors: true,
             last_words: String::new(),
             parent: None,
             is_up: false,
@@ -119,6 +126,12 @@ impl Generation {
     async fn live(mut self) {
         while self.step().await {}
         let left_anything = !self.workers.is_empty();
+        while self.has_more_errors {
+            match tokio::time::timeout(LAST_WORDS, self.errors.next_line()).await {
+                Ok(Ok(Some(line))) => self.hear(line),
+                _ => self.has_more_errors = false,
+            }
+        }
         let how = self.guard.bury(left_anything).await;
         let unguarded = End::Unguarded { how };
         for (_, living) in self.workers.drain() {
@@ -170,7 +183,10 @@ impl Generation {
                 }
                 None => return false,
             },
-            () = self.errors.read(), if self.errors.is_open() => self.hear(),
+            line = self.errors.next_line(), if self.has_more_errors => match line {
+                Ok(Some(line)) => self.hear(line),
+                Ok(None) | Err(_) => self.has_more_errors = false,
+            },
             Some(process) = self.ends.1.recv() => self.end(process).await,
             () = sleep_until(at), if deadline.is_some() => self.insist().await,
         }
@@ -370,12 +386,10 @@ impl Generation {
         }
     }
 
-    fn hear(&mut self) {
-        let bytes = self.errors.take();
-        let text = String::from_utf8_lossy(&bytes);
-        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+    fn hear(&mut self, line: String) {
+        if !line.trim().is_empty() {
             tracing::warn!(line, "the warm parent says");
-            line.clone_into(&mut self.last_words);
+            self.last_words = line;
         }
     }
 }
