@@ -8,6 +8,7 @@ mod support;
 mod cancelling;
 mod descendants;
 mod isolation;
+mod leaving;
 mod limits;
 mod listening;
 mod serving;

@@ -146,8 +146,11 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    pub(crate) async fn start(options: &[&str]) -> Self {
-        let world = World::new();
+    async fn start(options: &[&str]) -> Self {
+        Self::start_in(World::new(), options).await
+    }
+
+    pub(crate) async fn start_in(world: World, options: &[&str]) -> Self {
         let mut command = world.command();
         command.args(["--listen", &world.endpoint()]).args(options);
         let mut process = command.spawn().unwrap();
