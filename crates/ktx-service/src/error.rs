@@ -113,11 +113,11 @@ impl ServiceError {
             Self::NoProject { .. } => Code::Usage,
             Self::NoSocket { .. } | Self::Spawn { .. } | Self::Start { .. } => Code::DaemonStart,
             Self::Unreachable { .. } => Code::DaemonUnreachable,
-            Self::Stop { .. } | Self::Process { .. } => Code::DaemonStop,
+            Self::Stop { .. } => Code::DaemonStop,
             Self::Unsafe { .. } => Code::RootUnsafe,
             Self::Lock(error) => error.code(),
             Self::Io { source, .. } if files::is_full(source) => Code::DiskFull,
-            Self::Io { .. } => Code::Io,
+            Self::Io { .. } | Self::Process { .. } => Code::Io,
             Self::Cancelled => Code::Aborted,
         }
     }
@@ -131,8 +131,9 @@ impl ServiceError {
                     .to_owned(),
             ],
             Self::Spawn { .. } => vec!["Run: ktx runtime install --yes".to_owned()],
-            Self::Start { .. } => vec!["Run: ktx runtime doctor".to_owned()],
-            Self::Unreachable { .. } => vec!["Run: ktx runtime start --force".to_owned()],
+            Self::Start { .. } | Self::Unreachable { .. } => {
+                vec!["Run: ktx runtime doctor".to_owned()]
+            }
             Self::Stop { pid, .. } | Self::Process { pid, .. } => {
                 vec![format!("Look at the process with: ps -o pid,stat,args -p {pid}")]
             }

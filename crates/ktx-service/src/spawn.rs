@@ -37,6 +37,9 @@ const LONGEST_LINE: u64 = 64 * 1024;
 /// How much of the log an error quotes: bytes that are read, lines of them.
 const QUOTED: (u64, usize) = (16 * 1024, 20);
 
+/// What is said of a daemon that ended before others knew of it.
+const ENDED: &str = "it ended as soon as it listened";
+
 /// How a daemon runs; what is absent is the daemon's default.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
@@ -125,7 +128,7 @@ impl Launch<'_> {
                 input,
                 log,
             }),
-            None => Err(log.failure("it ended as soon as it listened".to_owned())),
+            None => Err(log.failure(ENDED.to_owned())),
         }
     }
 
@@ -172,14 +175,16 @@ impl Newborn {
 
     /// Lets it live: others know of it now.
     pub(crate) fn release(mut self) -> Result<(), ServiceError> {
-        self.input.write_all(PUBLISHED.as_bytes()).map_err(|_| {
-            self.log
-                .failure("it ended as soon as it listened".to_owned())
-        })
+        self.input
+            .write_all(PUBLISHED.as_bytes())
+            .map_err(|_| self.log.failure(ENDED.to_owned()))
     }
 
     /// Ends it, and says why that had to be.
     pub(crate) fn abandon(self, reason: String) -> ServiceError {
+        if self.process.wait(Duration::ZERO).unwrap_or(false) {
+            return self.log.failure(ENDED.to_owned());
+        }
         // It leaves by itself at the end of its input.
         drop(self.input);
         if !self.process.wait(LEAVING).unwrap_or(false) {

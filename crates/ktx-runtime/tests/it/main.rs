@@ -5,4 +5,5 @@
 mod install;
 mod layout;
 mod prune;
+mod recorded;
 mod support;
