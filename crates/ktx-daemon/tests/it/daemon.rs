@@ -13,4 +13,5 @@ mod limits;
 mod listening;
 mod serving;
 mod sessions;
+mod starting;
 mod streaming;

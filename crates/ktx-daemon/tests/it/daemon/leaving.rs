@@ -12,8 +12,7 @@ use tonic::{Code, Status};
 
 use super::family::{Family, with_family};
 use super::support::{
-    Daemon, Output, PATIENCE, World, in_session, kind, quoted, request, run, serve,
-    until, value,
+    Daemon, Output, PATIENCE, World, in_session, kind, quoted, request, run, serve, until, value,
 };
 
 /// How long a daemon may take to leave that does what it is told.

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdout, Command};
 use tonic::metadata::MetadataValue;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -264,15 +264,21 @@ pub(crate) fn client(channel: Channel, bearer: Bearer) -> Client {
 
 /// What a daemon says when it listens.
 pub(crate) async fn ready<T: DeserializeOwned>(process: &mut Child) -> T {
-    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    let line = tokio::time::timeout(PATIENCE, lines.next_line()).await;
-    if let Some(line) = line.expect("the daemon speaks").unwrap() {
-        return serde_json::from_str(&line).unwrap();
+    if let Some(said) = first_line(&mut process.stdout.take().unwrap()).await {
+        return said;
     }
     let mut reason = String::new();
     let mut stderr = process.stderr.take().unwrap();
     stderr.read_to_string(&mut reason).await.unwrap();
     panic!("the daemon ended: {reason}");
+}
+
+/// The first line, which is JSON; `None` if there is none.
+pub(crate) async fn first_line<T: DeserializeOwned>(stdout: &mut ChildStdout) -> Option<T> {
+    let mut lines = BufReader::new(stdout).lines();
+    let line = tokio::time::timeout(PATIENCE, lines.next_line()).await;
+    let line = line.expect("the daemon speaks").unwrap()?;
+    Some(serde_json::from_str(&line).unwrap())
 }
 
 /// A call of `code` in a process of its own.
