@@ -14,14 +14,14 @@ import { KtxError, abortedError } from './errors.js';
 import { PythonSession } from './session.js';
 import type { DaemonState } from './daemon-types.js';
 
-/** A daemon that runs, and how it came to that. */
+/** @internal A daemon that runs, and how it came to that. */
 export interface ReachedDaemon {
   status: 'started' | 'reused';
   state: DaemonState;
   service: PythonService;
 }
 
-/** Finds the daemon or starts it. */
+/** @internal Finds the daemon or starts it. */
 export type ReachDaemon = (signal?: AbortSignal) => Promise<ReachedDaemon>;
 
 // How long `close` waits for sessions without a name to end.

@@ -45,7 +45,7 @@ export async function startManagedPythonDaemon(options: StartDaemonOptions): Pro
   return await startInstalledDaemon(options);
 }
 
-/** Starts the daemon of an installed runtime, or returns the one that runs. */
+/** @internal Starts the daemon of an installed runtime, or returns the one that runs. */
 export async function startInstalledDaemon(
   options: Omit<StartDaemonOptions, 'features'>,
 ): Promise<StartedDaemon> {
@@ -59,7 +59,7 @@ export async function startInstalledDaemon(
   }
 }
 
-/** Finds the daemon of an installed runtime, or starts it, and connects to it. */
+/** @internal Finds the daemon of an installed runtime, or starts it, and connects to it. */
 export async function reachDaemon(
   options: DaemonOptions & DaemonSettings,
   signal?: AbortSignal,
@@ -73,13 +73,13 @@ export async function reachDaemon(
   }
 }
 
-/** Returns how to call the daemon if its process is there, without asking it. */
+/** @internal Returns how to call the daemon if its process is there, without asking it. */
 export async function findDaemonAccess(options: DaemonOptions): Promise<DaemonAccess | undefined> {
   const found = await readStatus(options);
   return found.kind === 'running' ? found.access : undefined;
 }
 
-/** Finds the daemon of an installed runtime, or starts it, and returns how to call it. */
+/** @internal Finds the daemon of an installed runtime, or starts it, and returns how to call it. */
 export async function startDaemonAccess(
   options: DaemonOptions,
   signal?: AbortSignal,

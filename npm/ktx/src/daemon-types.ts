@@ -68,7 +68,7 @@ export interface DaemonState {
   protocol: number;
 }
 
-/** How a daemon is called. */
+/** @internal How a daemon is called. */
 export interface DaemonAccess {
   /** `unix:/path/to/socket`, `127.0.0.1:4711` or `[::1]:4711`. */
   endpoint: string;

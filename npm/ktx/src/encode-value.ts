@@ -233,7 +233,9 @@ class Encoder {
   }
 
   #raw(bytes: Uint8Array): void {
-    this.#bytes.set(bytes, this.#room(bytes.length));
+    // Making room may replace what is written to.
+    const at = this.#room(bytes.length);
+    this.#bytes.set(bytes, at);
   }
 
   #byte(first: number, second?: number, third?: number): void {

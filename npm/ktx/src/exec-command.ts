@@ -10,7 +10,7 @@ import { getKtxCliPackageInfo } from './package-info.js';
 import { readyRuntime } from './ready-runtime.js';
 import { type KtxRuntimeDeps, readStatus } from './runtime-commands.js';
 
-/** Which daemon `ktx exec` means. */
+/** @internal Which daemon `ktx exec` means. */
 export interface ExecDaemon {
   cliVersion: string;
   projectDir?: string;
@@ -40,9 +40,9 @@ export interface ExecArgs {
 export interface KtxExecDeps extends KtxRuntimeDeps {
   /** Runs code without a daemon. With a replacement no daemon is looked for. */
   execute?: (request: ExecuteRequest) => Promise<Executed>;
-  /** Returns how to call the daemon if its process is there. */
+  /** @internal Returns how to call the daemon if its process is there. */
   findDaemonAccess?: (options: ExecDaemon) => Promise<DaemonAccess | undefined>;
-  /** Starts the daemon, or finds it, and returns how to call it. */
+  /** @internal Starts the daemon, or finds it, and returns how to call it. */
   startDaemonAccess?: (options: ExecDaemon, signal?: AbortSignal) => Promise<DaemonAccess>;
 }
 

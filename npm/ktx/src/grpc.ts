@@ -6,7 +6,8 @@ import { onAbort, unlessAborted } from './abort.js';
 import type { DaemonAccess } from './daemon-types.js';
 import { messageOf } from './errors.js';
 import { type Fields, writeFields } from './hpack.js';
-import { ErrorCode, Link, type Receiver, type Stream, type StreamEnd } from './http2-link.js';
+import { ErrorCode } from './http2-frames.js';
+import { Link, type Receiver, type Stream, type StreamEnd } from './http2-link.js';
 import { openSocket } from './http2-socket.js';
 import { getKtxCliPackageInfo } from './package-info.js';
 

@@ -4,6 +4,18 @@
 import type { Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { type Fields, readFields } from './hpack.js';
+import {
+  ErrorCode,
+  Flag,
+  Frame,
+  HEAD_BYTES,
+  Setting,
+  head,
+  reset,
+  unexpected,
+  unpadded,
+  windowUpdate,
+} from './http2-frames.js';
 import { CONNECTION_WINDOW, DEFAULT_WINDOW, STREAM_WINDOW } from './http2-socket.js';
 
 /** How a stream ended. */
@@ -25,36 +37,6 @@ export interface Receiver {
   onEnd(end: StreamEnd): void;
 }
 
-/** Error codes of HTTP/2. */
-export const ErrorCode = {
-  noError: 0,
-  refusedStream: 7,
-  cancel: 8,
-  enhanceYourCalm: 11,
-  inadequateSecurity: 12,
-} as const;
-
-const Frame = {
-  data: 0,
-  headers: 1,
-  resetStream: 3,
-  settings: 4,
-  pushPromise: 5,
-  ping: 6,
-  goAway: 7,
-  windowUpdate: 8,
-  continuation: 9,
-} as const;
-
-const Flag = { ack: 0x1, endStream: 0x1, endHeaders: 0x4, padded: 0x8, priority: 0x20 } as const;
-
-const Setting = {
-  maxConcurrentStreams: 3,
-  initialWindowSize: 4,
-  maxFrameSize: 5,
-} as const;
-
-const HEAD_BYTES = 9;
 const LARGEST_WINDOW = 2 ** 31 - 1;
 const DEFAULT_FRAME_BYTES = 16_384;
 const MAX_FIELD_BYTES = 65_536;
@@ -435,40 +417,6 @@ export class Link {
       if (this.#pinged) this.end(new Error(`The server gave no sign of life for ${PING_MS} ms`));
     });
   }
-}
-
-function head(length: number, type: number, flags: number, id: number): Buffer {
-  const bytes = Buffer.allocUnsafe(HEAD_BYTES);
-  bytes.writeUIntBE(length, 0, 3);
-  bytes[3] = type;
-  bytes[4] = flags;
-  bytes.writeUInt32BE(id, 5);
-  return bytes;
-}
-
-function windowUpdate(id: number, bytes: number): Buffer {
-  return numbered(Frame.windowUpdate, id, bytes);
-}
-
-function reset(id: number, code: number): Buffer {
-  return numbered(Frame.resetStream, id, code);
-}
-
-function numbered(type: number, id: number, value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32BE(value);
-  return Buffer.concat([head(bytes.length, type, 0, id), bytes]);
-}
-
-function unpadded(flags: number, payload: Buffer): Buffer {
-  if ((flags & Flag.padded) === 0) return payload;
-  const padding = payload.readUInt8(0);
-  if (padding >= payload.length) throw unexpected();
-  return payload.subarray(1, payload.length - padding);
-}
-
-function unexpected(): Error {
-  return new Error('The server sent a frame that does not belong here');
 }
 
 function closedByServer(): Error {

@@ -5,7 +5,7 @@ import { type PythonService, RpcError, Status, begun } from './client.js';
 import type { PythonCallOptions, PythonCallResult, PythonEvent } from './connection-types.js';
 import { KtxError } from './errors.js';
 
-/** What a session asks of its connection. */
+/** @internal What a session asks of its connection. */
 export interface SessionHost {
   /** Throws if the connection is closed. */
   check(): void;

@@ -33,6 +33,31 @@ describe('arguments of runtime commands', () => {
     [['runtime', 'doctor'], { command: 'doctor', cliVersion, json: false }],
     [['runtime', 'prune', '--dry-run'], { command: 'prune', cliVersion, dryRun: true, yes: false }],
     [['runtime', 'prune', '--yes'], { command: 'prune', cliVersion, dryRun: false, yes: true }],
+    [['runtime', 'status', '--project-dir', 'p'], { command: 'status', cliVersion, json: false, projectDir: 'p' }],
+    [['runtime', 'start'], { command: 'start', cliVersion, feature: 'core', force: false }],
+    [
+      ['runtime', 'start', '--feature', 'local-embeddings', '--force', '--yes', '--json', '--project-dir', 'p'],
+      {
+        command: 'start',
+        cliVersion,
+        feature: 'local-embeddings',
+        force: true,
+        projectDir: 'p',
+        yes: true,
+        json: true,
+      },
+    ],
+    [
+      ['runtime', 'start', '--no-input'],
+      { command: 'start', cliVersion, feature: 'core', force: false, input: false },
+    ],
+    [['runtime', 'stop'], { command: 'stop', cliVersion, all: false }],
+    [['runtime', 'stop', '--all', '--json'], { command: 'stop', cliVersion, all: true, json: true }],
+    [['runtime', 'logs'], { command: 'logs', cliVersion, follow: false, lines: 100 }],
+    [
+      ['runtime', 'logs', '--follow', '--lines', '0', '--project-dir', 'p'],
+      { command: 'logs', cliVersion, follow: true, lines: 0, projectDir: 'p' },
+    ],
   ])('%j', async (argv, args) => {
     const { io } = capturedIo();
     const runtime = vi.fn(async () => 7);
@@ -40,6 +65,29 @@ describe('arguments of runtime commands', () => {
     expect(await runKtxCli(argv, io, { runtime })).toBe(7);
     expect(await built.runKtxCli(argv, io, { runtime })).toBe(7);
     expect(runtime.mock.calls).toStrictEqual([[args, io], [args, io]]);
+  });
+});
+
+describe('arguments of exec', () => {
+  const plain = { args: [], json: false, yes: false, input: true, daemon: true };
+
+  it.each([
+    [['-c', '1'], { ...plain, source: { code: '1' } }],
+    [['-c', '--json'], { ...plain, source: { code: '--json' } }],
+    [['-c', ''], { ...plain, source: { code: '' } }],
+    [['-c', '-c', '--json'], { ...plain, source: { code: '-c' }, json: true }],
+    [['--json', '-c', 'print("a b")'], { ...plain, source: { code: 'print("a b")' }, json: true }],
+    [['--no-daemon', '-c', 'CODE'], { ...plain, source: { code: 'CODE' }, daemon: false }],
+    [['-c', '1', '--', '-c'], { ...plain, source: { code: '1' }, args: ['-c'] }],
+    [['--session', 's', '-c', '1'], { ...plain, source: { code: '1' }, session: 's' }],
+    [['f.py', '--project-dir', 'p'], { ...plain, source: { file: 'f.py' }, projectDir: 'p' }],
+  ])('%j', async (argv, args) => {
+    const { io } = capturedIo();
+    const exec = vi.fn(async () => 7);
+    // As above: some of these lines are known in advance.
+    expect(await runKtxCli(['exec', ...argv], io, { exec })).toBe(7);
+    expect(await built.runKtxCli(['exec', ...argv], io, { exec })).toBe(7);
+    expect(exec.mock.calls).toStrictEqual([[args, io], [args, io]]);
   });
 });
 
@@ -52,6 +100,10 @@ describe('wrong usage', () => {
     [['runtime', 'prune', '--no-input', '--yes'], /cannot be used with/],
     [['exec', '-c', '1', '--yes', '--no-input'], /cannot be used with/],
     [['exec', '-c', ' \n'], /The code is empty/],
+    [['exec', '-c', '1', '--session', 's', '--no-daemon'], /cannot be used with/],
+    [['runtime', 'stop', '--all', '--project-dir', 'p'], /cannot be used with/],
+    [['runtime', 'logs', '--lines', '-1'], /It is a number of lines/],
+    [['runtime', 'start', '--yes', '--no-input'], /cannot be used with/],
     [['exec', 'missing.py'], /Cannot read `missing\.py`: no such file/],
     [['exec', '-c', '1', 'file.py'], /Give one source of code/],
     [['exec', 'a.py', 'b.py', '--', 'c'], /Give one source of code/],
@@ -99,8 +151,9 @@ describe('the ktx file', () => {
       require(${JSON.stringify(CLI)});`;
     const loaded = execFileSync(process.execPath, ['-e', script], { encoding: 'utf8' });
     expect(loaded).toContain('commander.cjs');
-    expect(loaded).not.toContain('prompts.cjs');
-    expect(loaded).not.toContain('.node');
+    for (const file of ['prompts.cjs', 'client.cjs', 'connection.cjs', '.node']) {
+      expect(loaded).not.toContain(file);
+    }
   });
 });
 
@@ -108,7 +161,7 @@ describe('completion', () => {
   it.each(SHELLS)('knows every command and flag in %s', async (shell) => {
     const { code, stdout } = await ktx(['completion', shell]);
     expect(code).toBe(0);
-    for (const word of ['install', 'doctor', 'local-embeddings', 'powershell', 'no-input', 'dry-run']) {
+    for (const word of ['install', 'doctor', 'local-embeddings', 'powershell', 'no-input', 'dry-run', 'follow']) {
       expect(stdout).toContain(word);
     }
   });
