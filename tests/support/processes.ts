@@ -15,6 +15,8 @@ export interface Finished {
 export interface Running {
   pid: number;
   finished: Promise<Finished>;
+  /** What it wrote so far. */
+  written: { readonly stdout: string; readonly stderr: string };
   /** Sends a signal to the process, or to its whole group. */
   kill(signal: NodeJS.Signals, whom?: 'process' | 'group'): void;
 }
@@ -56,7 +58,7 @@ export function start(program: string, args: string[], options: StartOptions): R
     child.once('close', (code, signal) => resolve({ code, signal, ...written }));
   });
   const { pid } = child;
-  if (pid === undefined) return { pid: 0, finished, kill() {} };
+  if (pid === undefined) return { pid: 0, finished, written, kill() {} };
   const kill: Running['kill'] = (signal, whom = 'process') => {
     try {
       process.kill(whom === 'group' ? -pid : pid, signal);
@@ -65,7 +67,7 @@ export function start(program: string, args: string[], options: StartOptions): R
       if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
     }
   };
-  const running = { pid, finished, kill };
+  const running = { pid, finished, written, kill };
   live.add(running);
   const forget = () => void live.delete(running);
   finished.then(forget, forget);
