@@ -15,6 +15,8 @@ pub use windows::contain;
 mod linux {
     use std::collections::HashSet;
     use std::io;
+    use std::path::{Path, PathBuf};
+    use std::sync::OnceLock;
     use std::thread::sleep;
     use std::time::{Duration, Instant};
 
@@ -22,8 +24,8 @@ mod linux {
         Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, waitpid,
     };
 
-    /// How long a sweep may take. What is left then hangs in the kernel and
-    /// ends when it comes out.
+    /// How long a sweep may go on without getting anywhere. What is left then
+    /// hangs in the kernel and ends when it comes out.
     const SWEEP: Duration = Duration::from_secs(4);
 
     /// Makes this process the one that orphans of its descendants fall to.
@@ -34,7 +36,8 @@ mod linux {
     /// Kills every child of this process that is doomed, with its descendants,
     /// and returns whether they are gone.
     pub fn sweep(is_doomed: &dyn Fn(Pid) -> bool) -> bool {
-        let deadline = Instant::now() + SWEEP;
+        let mut fewest = usize::MAX;
+        let mut deadline = Instant::now() + SWEEP;
         loop {
             let roots: Vec<Pid> = children()
                 .into_iter()
@@ -43,13 +46,17 @@ mod linux {
             if roots.is_empty() {
                 return true;
             }
-            for process in freeze(&roots) {
+            let family = freeze(roots);
+            for &process in &family {
                 let _ = kill_process(process, Signal::KILL);
                 // Grandchildren are not ours to wait for until their parents
                 // are gone; the next round finds them.
                 let _ = waitpid(Some(process), WaitOptions::NOHANG);
             }
-            if Instant::now() > deadline {
+            if family.len() < fewest {
+                fewest = family.len();
+                deadline = Instant::now() + SWEEP;
+            } else if Instant::now() > deadline {
                 return false;
             }
             sleep(Duration::from_millis(1));
@@ -58,62 +65,81 @@ mod linux {
 
     /// Stops the processes `roots` and all their descendants, and looks again
     /// until there are no new ones: killing them one by one would let those
-    /// that are left fork in the room that the dead ones gave free.
-    fn freeze(roots: &[Pid]) -> HashSet<Pid> {
+    /// that are left fork in the room that the dead ones gave free. Each is
+    /// stopped as soon as it is found: until then it competes with this
+    /// process for processors.
+    fn freeze(roots: Vec<Pid>) -> HashSet<Pid> {
         let deadline = Instant::now() + SWEEP / 2;
         let mut frozen = HashSet::new();
-        loop {
-            let found = family(roots);
-            let new = found.difference(&frozen).copied().collect::<Vec<_>>();
-            if new.is_empty() || Instant::now() > deadline {
-                return found;
+        let mut found = roots;
+        while !found.is_empty() && Instant::now() < deadline {
+            while let Some(process) = found.pop() {
+                if frozen.insert(process) {
+                    let _ = kill_process(process, Signal::STOP);
+                    found.extend(children_of(process));
+                }
             }
-            for process in new {
-                let _ = kill_process(process, Signal::STOP);
-                frozen.insert(process);
-            }
+            // One that was forking has another child now.
+            let missed = |&process: &Pid| children_of(process);
+            found = frozen.iter().flat_map(missed).collect();
+            found.retain(|process| !frozen.contains(process));
         }
+        frozen
     }
 
-    /// The processes `roots` and all their descendants.
-    fn family(roots: &[Pid]) -> HashSet<Pid> {
-        let all = processes();
-        let mut found: HashSet<Pid> = roots.iter().copied().collect();
-        let mut parents = found.clone();
-        while !parents.is_empty() {
-            parents = all
-                .iter()
-                .filter(|(process, parent)| parents.contains(parent) && !found.contains(process))
-                .map(|(process, _)| *process)
-                .collect();
-            found.extend(&parents);
+    /// The children of another process, as far as they can be seen while it
+    /// runs.
+    fn children_of(process: Pid) -> Vec<Pid> {
+        if !has_lists() {
+            return scanned(process);
         }
-        found
+        // Each thread has those that it started. One that is gone has none.
+        let threads = fs_err::read_dir(format!("/proc/{process}/task"));
+        let threads = threads.into_iter().flatten().flatten();
+        threads
+            .filter_map(|thread| listed(&thread.path().join("children")))
+            .flatten()
+            .collect()
+    }
+
+    /// Whether this system lists the children of processes.
+    fn has_lists() -> bool {
+        static HAS_LISTS: OnceLock<bool> = OnceLock::new();
+        *HAS_LISTS.get_or_init(|| listed(&own_list()).is_some())
+    }
+
+    /// Orphans fall to the main thread, and nothing is started on others.
+    fn own_list() -> PathBuf {
+        format!("/proc/self/task/{}/children", getpid()).into()
     }
 
     /// The children of this process, dead ones that nobody has waited for
     /// among them.
     pub fn children() -> Vec<Pid> {
-        let own = getpid();
-        // Orphans fall to the main thread, and nothing is started on others.
-        let path = format!("/proc/self/task/{own}/children");
-        let listed = || {
-            let text = fs_err::read_to_string(&path).ok()?;
-            let numbers = text.split_whitespace().filter_map(|word| word.parse().ok());
-            Some(numbers.filter_map(Pid::from_raw).collect::<Vec<_>>())
-        };
+        let path = own_list();
         // A child that ends while the list is read can hide another from it.
-        let mut seen = listed();
+        let mut seen = listed(&path);
         while let Some(children) = seen {
-            let again = listed();
+            let again = listed(&path);
             if again.as_ref() == Some(&children) {
                 return children;
             }
             seen = again;
         }
-        // A system without these lists.
-        let of_own = processes().into_iter().filter(|(_, parent)| *parent == own);
-        of_own.map(|(process, _)| process).collect()
+        scanned(getpid())
+    }
+
+    /// The processes in a list of children; `None` if there is no such list.
+    fn listed(path: &Path) -> Option<Vec<Pid>> {
+        let text = fs_err::read_to_string(path).ok()?;
+        let numbers = text.split_whitespace().filter_map(|word| word.parse().ok());
+        Some(numbers.filter_map(Pid::from_raw).collect())
+    }
+
+    /// The children of a process, looked for among all processes.
+    fn scanned(parent: Pid) -> Vec<Pid> {
+        let of_parent = processes().into_iter().filter(|&(_, of)| of == parent);
+        of_parent.map(|(process, _)| process).collect()
     }
 
     /// The tag that a process got, or inherited, with its limits.

@@ -213,14 +213,18 @@ pub enum Order {
     End(i32),
     /// End every orphan that carries this tag.
     Sweep(u64),
+    /// End with the orders: the supervisor goes on, and so does all that is
+    /// not of this guard.
+    Leave,
 }
 
 impl Order {
     /// Reads a line.
     pub fn parse(line: &str) -> Option<Self> {
-        match line.split_once(' ')? {
+        match line.split_once(' ').unwrap_or((line, "")) {
             ("end", process) => process.parse().ok().map(Self::End),
             ("sweep", tag) => tag.parse().ok().map(Self::Sweep),
+            ("leave", "") => Some(Self::Leave),
             _ => None,
         }
     }
@@ -231,6 +235,7 @@ impl fmt::Display for Order {
         match self {
             Self::End(process) => write!(formatter, "end {process}"),
             Self::Sweep(tag) => write!(formatter, "sweep {tag}"),
+            Self::Leave => formatter.write_str("leave"),
         }
     }
 }
@@ -309,7 +314,7 @@ mod tests {
         ] {
             assert_eq!(Notice::parse(&notice.to_string()), Some(notice));
         }
-        for order in [Order::End(8), Order::Sweep(9)] {
+        for order in [Order::End(8), Order::Sweep(9), Order::Leave] {
             assert_eq!(Order::parse(&order.to_string()), Some(order));
         }
         assert_eq!(Notice::parse("exit x"), None);

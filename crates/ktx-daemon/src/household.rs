@@ -108,11 +108,8 @@ impl Household {
         // Before the child can be stopped, so that no change is missed.
         #[cfg(unix)]
         let changes = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::child())?;
-        let mut child = Command::from(command).spawn()?;
+        let mut child = self.adopt(|| Command::from(command).spawn())?;
         let number = child.id().unwrap_or_default();
-        self.members.send_modify(|members| {
-            members.insert(number);
-        });
         let (Some(orders), Some(notices)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(io::Error::other("the guard has no pipes"));
         };
@@ -127,16 +124,30 @@ impl Household {
         })
     }
 
+    /// Starts a member. Nobody can look for strays between its start and its
+    /// being known.
+    fn adopt(&self, start: impl FnOnce() -> io::Result<Child>) -> io::Result<Child> {
+        let mut started = None;
+        self.members.send_modify(|members| {
+            let child = start();
+            members.extend(child.as_ref().ok().and_then(Child::id));
+            started = Some(child);
+        });
+        started.expect("it is started while the members are modified")
+    }
+
     /// Ends every descendant that no living guard answers for.
     #[cfg(unix)]
     async fn sweep_strays(&self) {
-        let members = self.members.borrow().clone();
-        let sweep = move || {
-            contain::sweep(&|stray| {
-                u32::try_from(stray.as_raw_pid()).is_ok_and(|number| !members.contains(&number))
-            });
+        let household = self.clone();
+        let is_stray = move |child: rustix::process::Pid| {
+            let number = u32::try_from(child.as_raw_pid());
+            number.is_ok_and(|number| !household.members.borrow().contains(&number))
         };
-        let _ = tokio::task::spawn_blocking(sweep).await;
+        if contain::children().into_iter().any(&is_stray) {
+            let sweep = move || contain::sweep(&is_stray);
+            let _ = tokio::task::spawn_blocking(sweep).await;
+        }
     }
 
     /// The end of a guard closes its job, which ends what was in it.
@@ -252,13 +263,10 @@ impl Guard {
 
     /// Waits for its end and ends what it left behind; returns how it ended,
     /// in words.
-    pub async fn bury(mut self, left_anything: bool) -> String {
+    pub async fn bury(mut self) -> String {
         self.orders = None;
         let end = self.child.wait().await.map(End::from);
-        self.household.forget(self.number);
-        if left_anything {
-            self.household.sweep_strays().await;
-        }
+        self.household.sweep_strays().await;
         match end {
             Ok(End::Signal(signal)) => format!("was ended by {}", signal_name(signal)),
             _ => "ended".to_owned(),

@@ -207,7 +207,7 @@ async fn keep(mut guard: Guard, keeper: Keeper) {
             }
         }
     }
-    let how = guard.bury(end.is_none()).await;
+    let how = guard.bury().await;
     keeper.tell(end.unwrap_or(End::Unguarded { how }));
 }
 

@@ -33,6 +33,7 @@ pub(super) fn guard(charge: &Charge) -> io::Result<()> {
         first,
         ended: ended.into(),
         orders: Vec::new(),
+        is_abandoned: true,
     }
     .watch();
     Ok(())
@@ -46,6 +47,8 @@ struct Guard<'a> {
     ended: OwnedFd,
     /// What has been read of the next order.
     orders: Vec<u8>,
+    /// Whether the end of the orders is the end of the supervisor.
+    is_abandoned: bool,
 }
 
 impl Guard<'_> {
@@ -62,7 +65,9 @@ impl Guard<'_> {
             if has_orders && !self.obey() {
                 let _ = kill_process_group(self.first, Signal::KILL);
                 contain::sweep(&|_| true);
-                remove_scratch(self.charge.scratch.as_deref());
+                if self.is_abandoned {
+                    remove_scratch(self.charge.scratch.as_deref());
+                }
                 return;
             }
         }
@@ -160,6 +165,7 @@ impl Guard<'_> {
                     contain::sweep(&|orphan| contain::tag(orphan) == Some(tag));
                     say(&Notice::Swept(tag));
                 }
+                Some(Order::Leave) => self.is_abandoned = false,
                 None => {}
             }
         }

@@ -125,14 +125,13 @@ impl Generation {
 
     async fn live(mut self) {
         while self.step().await {}
-        let left_anything = !self.workers.is_empty();
         while self.has_more_errors {
             match tokio::time::timeout(LAST_WORDS, self.errors.next_line()).await {
                 Ok(Ok(Some(line))) => self.hear(line),
                 _ => self.has_more_errors = false,
             }
         }
-        let how = self.guard.bury(left_anything).await;
+        let how = self.guard.bury().await;
         let unguarded = End::Unguarded { how };
         for (_, living) in self.workers.drain() {
             living.keeper.tell(unguarded.clone());
@@ -166,7 +165,7 @@ impl Generation {
             } else {
                 // Nobody can wish any more: the supervisor is leaving.
                 self.wishes = None;
-                self.leave_if_done();
+                self.leave_if_done().await;
             },
             answer = self.answers.next_line(), if self.is_answering => match answer {
                 Ok(Some(line)) => {
@@ -261,7 +260,7 @@ impl Generation {
                 if let Some((end, keeper)) = self.sweeping.remove(&tag) {
                     keeper.tell(end);
                 }
-                self.leave_if_done();
+                self.leave_if_done().await;
             }
         }
     }
@@ -365,8 +364,9 @@ impl Generation {
     }
 
     /// Ends the guard when there is nothing left to do for it.
-    fn leave_if_done(&mut self) {
+    async fn leave_if_done(&mut self) {
         if self.wishes.is_none() && self.workers.is_empty() && self.sweeping.is_empty() {
+            self.guard.order(Order::Leave).await;
             self.guard.dismiss();
         }
     }
