@@ -126,12 +126,16 @@ pub fn daemon_status(
             kind,
             detail,
             state_path,
+            log_path,
             ..
         } = status;
         result.insert("kind".to_owned(), to_json(&kind)?);
         result.insert("detail".to_owned(), detail.into());
         if let Some(path) = state_path {
             result.insert("stateFile".to_owned(), to_json(&path)?);
+        }
+        if let Some(path) = log_path {
+            result.insert("logPath".to_owned(), to_json(&path)?);
         }
         result.insert("layout".to_owned(), to_json(&layout)?);
         Ok(Value::Object(result))

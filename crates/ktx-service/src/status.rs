@@ -35,6 +35,8 @@ pub struct Status {
     /// Where it is, or would be, written down; unknown if there is neither a
     /// daemon nor an installation.
     pub state_path: Option<PathBuf>,
+    /// Where its log is, or would be; unknown as above.
+    pub log_path: Option<PathBuf>,
 }
 
 /// Whose daemon is looked at, and the means to ask it.
@@ -74,12 +76,14 @@ pub fn status(look: &Look<'_>) -> Result<Status, ServiceError> {
             ),
             daemon: Some(record.into()),
             state_path: Some(place.state_path),
+            log_path: Some(place.log_path),
         },
         None => Status {
             kind: StatusKind::Stopped,
             detail: "No KTX Python daemon is running".to_owned(),
             daemon: None,
-            state_path: place.map(|place| place.state_path),
+            state_path: place.as_ref().map(|place| place.state_path.clone()),
+            log_path: place.map(|place| place.log_path),
         },
     })
 }
@@ -115,6 +119,7 @@ impl Look<'_> {
             detail,
             daemon: record.map(|record| (*record).into()),
             state_path: Some(place.state_path.clone()),
+            log_path: Some(place.log_path.clone()),
         }))
     }
 

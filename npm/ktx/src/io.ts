@@ -72,6 +72,7 @@ export function reportFailure(thrown: unknown, io: KtxIo): number {
   if (logPath !== undefined && !message.includes(logPath)) lines.push(`Log: ${logPath}`);
   io.stderr.write(`${lines.join('\n')}\n`);
   if (code === 'KTX_USAGE') return ExitCode.usage;
+  if (code === 'KTX_EXEC_TIMEOUT') return ExitCode.timedOut;
   return code === 'KTX_ABORTED' ? ExitCode.interrupted : ExitCode.failed;
 }
 

@@ -34,7 +34,9 @@ const HEALTH_CHECK = '/grpc.health.v1.Health/Check';
 const STATUS_FIELD = 1;
 const SERVING = 1;
 
-// How long a daemon may take to end a call before its client no longer waits for it.
+// How long a daemon may take to hear that a call has to end, and then to end it, before its client no
+// longer waits for it.
+const HEARING_MS = 1_000;
 const ENDING_MS = 5_000;
 
 // Beyond this a message is not written into the memory of the one before.
@@ -154,6 +156,7 @@ class Ending {
   readonly #abort: () => void;
   readonly #cut = new AbortController();
   #timer: NodeJS.Timeout | undefined;
+  #isOver = false;
 
   constructor(service: PythonService, signal: AbortSignal | undefined, callId: string) {
     this.callId = callId;
@@ -161,8 +164,12 @@ class Ending {
     const cut = (): void => this.#cut.abort(signal?.reason);
     this.#abort = () => {
       if (!service.isOpen) return cut();
-      this.#timer = setTimeout(cut, ENDING_MS);
-      service.cancel(callId).then((found) => found || cut(), cut);
+      this.#timer = setTimeout(cut, HEARING_MS);
+      service.cancel(callId).then((found) => {
+        clearTimeout(this.#timer);
+        if (!found) return cut();
+        if (!this.#isOver) this.#timer = setTimeout(cut, ENDING_MS);
+      }, cut);
     };
     if (signal?.aborted) cut();
     else onAbort(signal, this.#abort);
@@ -174,6 +181,7 @@ class Ending {
   }
 
   over(): void {
+    this.#isOver = true;
     clearTimeout(this.#timer);
     this.#signal?.removeEventListener('abort', this.#abort);
   }

@@ -42,7 +42,7 @@ export type Streaming = ServerWritableStream<Message, Message>;
 export interface Answers {
   Execute?: (call: Unary) => Message | Promise<Message>;
   ExecuteStream?: (call: Streaming) => void;
-  Cancel?: (call: Unary) => Message;
+  Cancel?: (call: Unary) => Message | Promise<Message>;
   OpenSession?: (call: Unary) => Message;
   CloseSession?: (call: Unary) => Message;
   ListSessions?: (call: Unary) => Message;

@@ -197,6 +197,19 @@ describe('an abort', () => {
     expect(removed).toHaveBeenCalledOnce();
   });
 
+  it('does not wait for a server that does not hear of it', async () => {
+    const { answers, started } = hanging(true);
+    const { service } = await connected({ ...answers, Cancel: () => new Promise(() => {}) });
+    const controller = new AbortController();
+    const call = service.execute({ code: 'x' }, controller.signal);
+    call.catch(() => {});
+    await started;
+    const aborted = performance.now();
+    controller.abort();
+    await expect(call).rejects.toMatchObject({ status: Status.cancelled });
+    expect(performance.now() - aborted).toBeLessThan(3_000);
+  });
+
   it('that came before sends nothing', async () => {
     const { answers, cancel } = hanging(true);
     const execute = vi.fn();
