@@ -11,9 +11,7 @@ use tokio::task::JoinHandle;
 use tonic::{Code, Status};
 
 use super::family::{Family, with_family};
-use super::support::{
-    Daemon, Output, PATIENCE, World, in_session, kind, quoted, request, run, serve, until, value,
-};
+use super::support::{Daemon, Output, in_session, kind, quoted, request, serve, until, value};
 
 /// How long a daemon may take to leave that does what it is told.
 const SOON: Duration = Duration::from_secs(4);
@@ -187,27 +185,5 @@ fn stays_when_it_is_never_to_leave() {
         tokio::time::sleep(Duration::from_millis(1200)).await;
         assert_eq!(daemon.process.try_wait().unwrap(), None);
         assert_eq!(value(&daemon.run("1").await), 1);
-    });
-}
-
-#[test]
-fn says_why_no_python_can_be_had() {
-    run(async {
-        let world = World::new();
-        let package = world.environment.site_packages().join("ktx_daemon");
-        fs_err::remove_dir_all(package).unwrap();
-        let mut daemon = Daemon::start_in(world, &[]).await;
-        for _ in 0..2 {
-            let failed = daemon.execute(request("1")).await.unwrap_err();
-            assert_eq!(failed.code(), Code::Unavailable);
-            assert!(failed.message().contains("ModuleNotFoundError"), "{failed}");
-            let failed = daemon.execute(in_session("s", "1")).await.unwrap_err();
-            assert_eq!(failed.code(), Code::Unavailable);
-        }
-        daemon.signal(Signal::TERM);
-        let started = Instant::now();
-        assert_eq!(daemon.ended().await.code(), Some(0));
-        assert!(started.elapsed() < PATIENCE);
-        daemon.world.is_empty().await;
     });
 }

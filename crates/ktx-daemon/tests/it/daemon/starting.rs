@@ -11,9 +11,11 @@ use ktx_protocol::startup::{PUBLISHED, Ready};
 use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStdin, ChildStdout, Command};
+use tonic::Code;
 
 use super::support::{
-    Bearer, PATIENCE, World, client, connect, eventually, first_line, request, run, value,
+    Bearer, Daemon, PATIENCE, World, client, connect, eventually, first_line, in_session, request,
+    run, value,
 };
 
 /// How long a daemon may stay whose starter is gone.
@@ -260,5 +262,28 @@ fn holds_the_lease_of_its_environment() {
         rustix::process::kill_process(daemon.number(), Signal::TERM).unwrap();
         daemon.expect_end().await;
         lease.file().try_lock().unwrap();
+    });
+}
+
+#[test]
+fn says_why_no_python_can_be_had_and_tries_again() {
+    run(async {
+        let world = World::new();
+        let package = world.environment.site_packages().join("ktx_daemon");
+        let aside = world.path("aside");
+        fs_err::rename(&package, &aside).unwrap();
+        let mut daemon = Daemon::start_in(world, &[]).await;
+        for _ in 0..3 {
+            for session in ["", "s"] {
+                let failed = daemon.execute(in_session(session, "1")).await.unwrap_err();
+                assert_eq!(failed.code(), Code::Unavailable, "{failed}");
+                assert!(failed.message().contains("ModuleNotFoundError"), "{failed}");
+            }
+        }
+        fs_err::rename(&aside, &package).unwrap();
+        assert_eq!(value(&daemon.run("1").await), 1);
+        daemon.signal(Signal::TERM);
+        assert_eq!(daemon.ended().await.code(), Some(0));
+        daemon.world.is_empty().await;
     });
 }
