@@ -52,60 +52,66 @@ fn answers_at_once_while_every_place_is_taken() {
     });
 }
 
+/// Runs twelve calls, some in sessions, that came one after the other while
+/// none could end; returns what they wrote at their begin (`+`) and end (`-`).
+async fn begins_and_ends(daemon: &Daemon, at_once: u32) -> Vec<(char, usize)> {
+    let (go, log) = (
+        daemon.world.path("go"),
+        daemon.world.path("begins and ends"),
+    );
+    let code = |number: u32| {
+        format!(
+            "import os, time\n\
+             log = os.open({}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)\n\
+             os.write(log, b'+{number}\\n')\n\
+             while not os.path.exists({}): time.sleep(0.005)\n\
+             time.sleep(0.02)\n\
+             os.write(log, b'-{number}\\n')",
+            quoted(&log),
+            quoted(&go)
+        )
+    };
+    let mut calls = JoinSet::new();
+    for number in 0..12 {
+        let mut client = daemon.client();
+        let session = [format!("s{number}"), String::new()];
+        let call = in_session(&session[usize::from(number % 3 > 0)], code(number));
+        calls.spawn(async move { client.execute(call).await });
+        until("it to run or wait", async || {
+            let status = daemon.status().await;
+            status.running + status.waiting > number
+        })
+        .await;
+    }
+    let status = daemon.status().await;
+    assert_eq!((status.running, status.waiting), (at_once, 12 - at_once));
+    fs_err::write(&go, "").unwrap();
+    for done in calls.join_all().await {
+        assert_eq!(kind(&done.unwrap().into_inner()), "none");
+    }
+    let log = fs_err::read_to_string(&log).unwrap();
+    let event = |line: &str| Some((line.chars().next()?, line[1..].parse().ok()?));
+    log.lines().map(|line| event(line).unwrap()).collect()
+}
+
 #[test]
-fn runs_so_many_at_once_and_the_others_in_their_order() {
-    serve(&["--max-concurrency", "2"], async |daemon| {
-        let (go, log) = (daemon.world.path("go"), daemon.world.path("log of calls"));
-        let code = |number: i32| {
-            format!(
-                "import os, time\n\
-                 log = os.open({}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)\n\
-                 os.write(log, b'+{number}\\n')\n\
-                 while not os.path.exists({}): time.sleep(0.005)\n\
-                 time.sleep(0.02)\n\
-                 os.write(log, b'-{number}\\n')",
-                quoted(&log),
-                quoted(&go)
-            )
-        };
-        let mut calls = JoinSet::new();
-        for number in 0..12 {
-            let mut client = daemon.client();
-            let session = if number % 3 == 0 {
-                format!("s{number}")
-            } else {
-                String::new()
-            };
-            let call = in_session(&session, code(number));
-            calls.spawn(async move { client.execute(call).await });
-            until("it to run or wait", async || {
-                let status = daemon.status().await;
-                i64::from(status.running + status.waiting) > i64::from(number)
-            })
-            .await;
-        }
-        let status = daemon.status().await;
-        assert_eq!((status.running, status.waiting), (2, 10));
-        fs_err::write(&go, "").unwrap();
-        for done in calls.join_all().await {
-            assert_eq!(kind(&done.unwrap().into_inner()), "none");
-        }
-        let log = fs_err::read_to_string(&log).unwrap();
-        let begun: Vec<i32> = log
-            .lines()
-            .filter_map(|line| line.strip_prefix('+')?.parse().ok())
-            .collect();
-        // Two begin at once, and which of them writes first is open.
-        for (place, number) in begun.iter().enumerate() {
-            assert!(
-                place.abs_diff(usize::try_from(*number).unwrap()) <= 1,
-                "{begun:?}"
-            );
-        }
+fn runs_calls_in_the_order_in_which_they_came() {
+    serve(&["--max-concurrency", "1"], async |daemon| {
+        let events = begins_and_ends(daemon, 1).await;
+        let expected = (0..12).flat_map(|number| [('+', number), ('-', number)]);
+        assert_eq!(events, expected.collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn runs_no_more_calls_at_once_than_it_may() {
+    serve(&["--max-concurrency", "3"], async |daemon| {
+        let events = begins_and_ends(daemon, 3).await;
+        assert_eq!(events.len(), 24);
         let mut running = 0;
-        for line in log.lines() {
-            running += if line.starts_with('+') { 1 } else { -1 };
-            assert!((0..=2).contains(&running), "{log}");
+        for (event, _) in events {
+            running += if event == '+' { 1 } else { -1 };
+            assert!((0..=3).contains(&running));
         }
     });
 }
