@@ -13,7 +13,11 @@ use super::{Found, Identity, Signal};
 
 /// What `/proc/<pid>/stat` says, as proc(5) describes it.
 pub(super) fn find(pid: u32) -> io::Result<Option<Found>> {
-    let text = match fs::read(format!("/proc/{pid}/stat")) {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "fs-err hides the number of the error, which tells that the process ended meanwhile"
+    )]
+    let text = match std::fs::read(format!("/proc/{pid}/stat")) {
         Ok(text) => text,
         Err(error) if is_gone(&error) => return Ok(None),
         Err(error) => return Err(error),
