@@ -53,7 +53,7 @@ describe.skipIf(missing.mount)('a full disk', () => {
         ls -A ${suite.version}; du -sm ${suite.version} | cut -f1
         "$@" | head -n 1
         KTX_UV='${uv}' "$@" --force | head -n 1`;
-      const { user, through } = userOnDisk('size=100m', script);
+      const { user, through } = userOnDisk('size=110m', script);
       const fill = `test -e '${user.root}/fill' && dd if=/dev/zero of='${user.root}/filler' bs=64k 2>/dev/null`;
       const done = await user.ktx(['runtime', 'install', '--yes'], {
         through,

@@ -59,7 +59,14 @@ impl Daemons {
         };
         match read() {
             Ok(keys) => Ok(keys.iter().map(|key| self.place(key)).collect()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                Ok(Vec::new())
+            }
             Err(error) => Err(ServiceError::io(&self.directory)(error)),
         }
     }
@@ -176,12 +183,15 @@ fn make_private(directory: &Path) -> Result<(), ServiceError> {
 }
 
 fn check_trusted(directory: &Path) -> Result<(), ServiceError> {
-    match files::untrusted(directory).map_err(ServiceError::io(directory))? {
-        Some(reason) => Err(ServiceError::Unsafe {
+    match files::untrusted(directory) {
+        Ok(Some(reason)) => Err(ServiceError::Unsafe {
             path: directory.to_owned(),
             reason,
         }),
-        None => Ok(()),
+        Ok(None) => Ok(()),
+        // There is a file where the runtime root should be, and no daemon.
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(()),
+        Err(error) => Err(ServiceError::io(directory)(error)),
     }
 }
 

@@ -192,7 +192,7 @@ async function status(args: RuntimeReadArgs, io: KtxIo, deps: KtxRuntimeDeps): P
           `python: ${manifest.python.executable}`,
           `daemon: ${manifest.python.daemonExecutable}`,
         ]),
-    ...(daemon === undefined ? [] : daemonLines(daemon)),
+    ...(daemon === undefined || daemon.kind === 'stopped' ? [] : daemonLines(daemon)),
   ]);
   return ExitCode.done;
 }
