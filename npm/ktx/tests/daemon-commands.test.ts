@@ -154,7 +154,7 @@ describe('runtime status', () => {
     expect(readDaemonStatus.mock.calls).toStrictEqual([[{ cliVersion, projectDir: '/p' }]]);
   });
 
-  it('prints that there is none', async () => {
+  it('prints nothing of one that does not run', async () => {
     const { io, stdout } = capturedIo();
     const readDaemonStatus = () => ({ kind: 'stopped', detail: 'None', layout }) as const;
     await runKtxRuntime(status, io, { readStatus, readDaemonStatus });
