@@ -121,6 +121,7 @@ describe('on a machine without uv, with an empty home', () => {
   test('status and install print as JSON what the functions return', async () => {
     const status = await user.status();
     expect(status).toEqual({
+      daemon: expect.objectContaining({ kind: 'stopped' }),
       kind: 'ready',
       detail: `Runtime ready at ${user.versionDir}`,
       layout: {
