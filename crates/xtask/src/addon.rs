@@ -116,7 +116,7 @@ pub(crate) fn build() -> Result<Addon> {
         .arg("--output-dir")
         .arg(out_dir)
         .args(["--", "--locked"]);
-    uv::read(build::reproducible(command)?)?;
+    uv::read(build::reproducible(command, &repo::cargo_target_dir())?)?;
     let content = fs_err::read(&addon.path)?;
     build::check_no_paths(&addon.path, &content)?;
     inputs.record(&addon.path)?;

@@ -10,7 +10,9 @@ use crate::{repo, tools};
 const ARCHIVE_TIME: &str = "315532800";
 
 /// Gives a command that compiles for release its flags; those of the machine do not count.
-pub(crate) fn reproducible(command: Cmd<'_>) -> Result<Cmd<'_>> {
+///
+/// `target_dir` is where it compiles: generated code carries its path.
+pub(crate) fn reproducible<'sh>(command: Cmd<'sh>, target_dir: &Path) -> Result<Cmd<'sh>> {
     let sh = tools::shell()?;
     let sysroot = cmd!(sh, "rustc --print sysroot").quiet().read()?;
     // Later entries win, so the more special ones follow the more general ones.
@@ -18,7 +20,7 @@ pub(crate) fn reproducible(command: Cmd<'_>) -> Result<Cmd<'_>> {
         (cargo_home_dir()?, "/cargo"),
         (PathBuf::from(sysroot), "/rust"),
         (repo::root().to_owned(), "/ktx"),
-        (repo::cargo_target_dir(), "/target"),
+        (target_dir.to_owned(), "/target"),
     ]
     .iter()
     .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()))

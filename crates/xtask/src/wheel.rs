@@ -90,10 +90,9 @@ fn compile(out_dir: &Path, target_dir: Option<&Path>) -> Result<PathBuf> {
         .command(&sh, "maturin")
         .args(["build", "--release", "--locked", "--quiet", "--out"])
         .arg(out_dir);
-    if let Some(dir) = target_dir {
-        command = command.env("CARGO_TARGET_DIR", dir);
-    }
-    uv::read(build::reproducible(command)?)?;
+    let target_dir = target_dir.map_or_else(repo::cargo_target_dir, Path::to_owned);
+    command = command.env("CARGO_TARGET_DIR", &target_dir);
+    uv::read(build::reproducible(command, &target_dir)?)?;
     let path = only_entry(out_dir).context("maturin did not build one wheel")?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let expected = format!("kaelio_ktx-{}-py3-none-", version::pep440(repo::VERSION)?);
