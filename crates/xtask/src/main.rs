@@ -12,6 +12,7 @@ mod manifest;
 mod npm;
 mod policy;
 mod project;
+mod registry;
 mod repo;
 mod say;
 mod stage;

@@ -1,0 +1,238 @@
+//! Verdaccio, a real registry on the loopback interface: what is released locally, and by tests, is
+//! published to it. Packages that are not ours come through it from the machine's own registry.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use fs_err as fs;
+use serde_json::{Value, json};
+
+use super::{Own, Registry, machine_url, npm_setting};
+use crate::policy::Policy;
+use crate::{digest, repo, say, tools};
+
+/// Which one is installed, and how it is started.
+const SOURCE_DIR: &str = "release/verdaccio";
+const PINS: [&str; 2] = ["package.json", "package-lock.json"];
+const START: &str = "serve.cjs";
+/// It takes one or two seconds on an idle machine.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+const END_WITHIN: Duration = Duration::from_secs(5);
+
+/// A running registry; it ends with this value, and with this process however that ends.
+pub(crate) struct Verdaccio {
+    child: Child,
+    /// Verdaccio runs for as long as this is open.
+    lifeline: Option<ChildStdin>,
+    registry: Registry,
+    _lock: fs::File,
+}
+
+impl Verdaccio {
+    /// Starts the registry that remembers what earlier local releases published.
+    pub(crate) fn start(policy: &Policy) -> Result<Self> {
+        Self::start_in(policy, &Self::kept_dir())
+    }
+
+    /// Where [`Verdaccio::start`] keeps its packages.
+    pub(crate) fn kept_dir() -> PathBuf {
+        repo::output_dir().join("registry")
+    }
+
+    /// Starts a registry that keeps everything that it has below `dir`.
+    pub(crate) fn start_in(policy: &Policy, dir: &Path) -> Result<Self> {
+        let program_dir = install()?;
+        create_private_dir(dir)?;
+        let dir = fs::canonicalize(dir)?;
+        let lock = lock(&dir)?;
+        let errors_path = dir.join("errors");
+        let (errors, _) = fs::File::create(&errors_path)?.into_parts();
+        let mut command = Command::new("node");
+        command
+            .arg(repo::path(SOURCE_DIR).join(START))
+            .current_dir(&program_dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(errors);
+        if let Some(certificates) = certificates()? {
+            command.env("NODE_EXTRA_CA_CERTS", certificates);
+        }
+        let mut child = command.spawn().context("`node` does not start")?;
+        let lifeline = child.stdin.take();
+        let answers = child.stdout.take();
+        let mut verdaccio = Self {
+            child,
+            lifeline,
+            registry: Registry::at("", &policy.scope).with_own(Own {
+                user_config_path: dir.join("npmrc"),
+                cache_dir: dir.join("cache"),
+            }),
+            _lock: lock,
+        };
+        let settings = json!({
+            "dir": dir,
+            "own": format!("{}/*", policy.scope),
+            "uplink": machine_url()?,
+        });
+        if let Some(lifeline) = &mut verdaccio.lifeline {
+            writeln!(lifeline, "{settings}")?;
+        }
+        let answers = answers.context("Verdaccio's output is a pipe")?;
+        match first_line(answers).recv_timeout(READY_WITHIN) {
+            Ok(line) => {
+                let ready: Value = serde_json::from_str(&line)
+                    .with_context(|| format!("Verdaccio said `{}`", line.trim_end()))?;
+                let url = ready["url"].as_str();
+                verdaccio.registry.url = url.context("Verdaccio says where it is")?.to_owned();
+                Ok(verdaccio)
+            }
+            Err(_) => bail!(
+                "Verdaccio was not ready within {} s; it said\n{}",
+                READY_WITHIN.as_secs(),
+                fs::read_to_string(&errors_path)?.trim_end()
+            ),
+        }
+    }
+
+    /// The registry, with npm logged in.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+}
+
+impl Drop for Verdaccio {
+    fn drop(&mut self) {
+        self.lifeline = None;
+        let begun = Instant::now();
+        while begun.elapsed() < END_WITHIN {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        // Both fail only for a process that has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The first line of a pipe, which is read to its end so that no writer waits for a reader.
+fn first_line(pipe: impl std::io::Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut lines = BufReader::new(pipe);
+        let mut line = String::new();
+        if lines.read_line(&mut line).is_ok_and(|length| length > 0) {
+            // Nobody waits any more when it came too late.
+            let _ = sender.send(line);
+        }
+        let _ = std::io::copy(&mut lines, &mut std::io::sink());
+    });
+    receiver
+}
+
+/// Installs the pinned Verdaccio, or takes the one that these pins already installed.
+fn install() -> Result<PathBuf> {
+    let mut pins = Vec::new();
+    for name in PINS {
+        pins.push((name, fs::read(repo::path(SOURCE_DIR).join(name))?));
+    }
+    let all: Vec<u8> = pins.iter().flat_map(|(_, text)| text.clone()).collect();
+    let key = &digest::of_reader(&all[..])?.sha256[..16];
+    let tools_dir = repo::path("target/tools");
+    let dir = tools_dir.join(format!("verdaccio-{key}"));
+    if dir.exists() {
+        return Ok(dir);
+    }
+    fs::create_dir_all(&tools_dir)?;
+    let lock = fs::File::create(tools_dir.join("verdaccio.lock"))?;
+    lock.lock()?;
+    if dir.exists() {
+        return Ok(dir);
+    }
+    say::step("Installing Verdaccio");
+    let next_dir = tools_dir.join("verdaccio-next");
+    if next_dir.exists() {
+        fs::remove_dir_all(&next_dir)?;
+    }
+    fs::create_dir(&next_dir)?;
+    for (name, text) in pins {
+        fs::write(next_dir.join(name), text)?;
+    }
+    let sh = tools::shell()?;
+    sh.change_dir(&next_dir);
+    tools::npm(&sh)
+        .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+        .args(["--loglevel", "error"])
+        .quiet()
+        .ignore_stdout()
+        .run()?;
+    // Whole or not at all: an interrupted installation is begun again.
+    fs::rename(&next_dir, &dir)?;
+    Ok(dir)
+}
+
+/// What npm trusts beyond Node's own certificates.
+fn certificates() -> Result<Option<String>> {
+    match std::env::var_os("NODE_EXTRA_CA_CERTS") {
+        Some(_) => Ok(None),
+        None => npm_setting("cafile"),
+    }
+}
+
+fn create_private_dir(dir: &Path) -> Result<()> {
+    fs::create_dir_all(dir)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+fn lock(dir: &Path) -> Result<fs::File> {
+    let path = dir.join("lock");
+    let file = fs::File::create(&path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => bail!(
+            "Another run is using the local registry; when it has ended, run this again (it holds `{}`)",
+            repo::shown(&path)
+        ),
+        Err(std::fs::TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("`{}` cannot be locked", repo::shown(&path)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Verdaccio;
+    use crate::policy::Policy;
+
+    #[test]
+    fn answers_knows_its_user_and_ends_with_its_value() {
+        let policy = Policy::load().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let verdaccio = Verdaccio::start_in(&policy, dir.path()).unwrap();
+        let registry = verdaccio.registry().clone();
+        assert!(registry.is_loopback());
+        registry.ping().unwrap();
+        assert_eq!(registry.whoami().unwrap(), "publisher");
+        let name = policy.root_package();
+        assert_eq!(registry.version(&name, "0.1.0").unwrap(), None);
+        assert_eq!(registry.tags(&name).unwrap(), None);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let metadata = fs_err::metadata(dir.path().join("npmrc")).unwrap();
+            assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+        }
+        drop(verdaccio);
+        assert!(registry.ping().is_err());
+    }
+}
