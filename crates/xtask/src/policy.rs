@@ -1,34 +1,59 @@
 //! `release/policy.json`: what is published, for which platforms, within which limits.
 
-use std::collections::BTreeSet;
+mod tags;
+mod validate;
 
-use anyhow::{Context, Result, ensure};
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, anyhow};
+use schemars::JsonSchema;
 use serde::Deserialize;
+
+pub(crate) use tags::Tag;
 
 use crate::repo;
 
-/// The whole policy; a key that is not here is refused.
-#[derive(Debug, Deserialize)]
+/// Where the policy is.
+pub(crate) const PATH: &str = "release/policy.json";
+
+/// What is published, for which platforms, within which limits.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct Policy {
-    /// With the `@`.
+    /// The schema that editors check this file with.
+    #[serde(rename = "$schema")]
+    schema: Option<String>,
+    /// Scope of every npm package, with the `@`.
     pub(crate) scope: String,
+    /// Name of the npm package that people install, without the scope.
     pub(crate) package: String,
-    /// Where packages are published; none means what npm is configured with.
+    /// Where packages are published; null means what npm is configured with.
     pub(crate) registry: Option<String>,
+    /// The git address that a checkout must come from to be released.
+    pub(crate) repository: String,
+    /// Who may read the published packages.
     pub(crate) access: Access,
-    pub(crate) tags: Vec<String>,
+    /// The dist-tags that packages may be published under, and the versions that each is for.
+    pub(crate) tags: BTreeMap<String, Tag>,
+    /// The platforms that packages are made for.
     pub(crate) platforms: Vec<Platform>,
+    /// How the runtime gets uv.
     pub(crate) uv: Uv,
+    /// What the dependency lock covers.
     pub(crate) python: Python,
+    /// How what was published is tested.
+    pub(crate) smoke: Smoke,
+    /// The largest that each artifact may be.
     pub(crate) max_bytes: MaxBytes,
 }
 
 /// Who may read the published packages.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Access {
+    /// Everybody.
     Public,
+    /// Those whom the registry lets.
     Restricted,
 }
 
@@ -43,35 +68,45 @@ impl Access {
 }
 
 /// One platform package.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct Platform {
+    /// What follows the name of the root package: `os`, `cpu` and the C library.
     pub(crate) id: String,
     /// As npm's `os` has it.
     pub(crate) os: String,
     /// As npm's `cpu` has it.
     pub(crate) cpu: String,
-    /// As npm's `libc` has it.
+    /// As npm's `libc` has it; on linux only.
     pub(crate) libc: Option<String>,
+    /// The oldest glibc that the artifacts must run with; where the libc is glibc only.
+    pub(crate) glibc: Option<String>,
+    /// The oldest macOS that the artifacts must run on; on darwin only.
+    pub(crate) macos: Option<String>,
+    /// As rustc names it.
     pub(crate) rust_target: String,
+    /// The Rust target where it is built on another system, if that is another one.
+    pub(crate) cross_target: Option<String>,
     /// As uv's `--python-platform` has it.
     pub(crate) python_target: String,
     /// The wheel tag of the uv that is pinned for this platform.
     pub(crate) uv_wheel: String,
-    /// A release without it is refused.
+    /// Whether a release without it is refused.
     pub(crate) required: bool,
 }
 
 /// How the runtime gets uv.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Uv {
+    /// The version that is pinned.
     pub(crate) version: String,
+    /// Where it comes from on a machine that has none.
     pub(crate) strategy: UvStrategy,
 }
 
 /// Where uv comes from on a machine that has none.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum UvStrategy {
     /// The wheel on the Python package index, by version and digest.
@@ -79,109 +114,68 @@ pub(crate) enum UvStrategy {
 }
 
 /// What the dependency lock covers.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Python {
-    /// Oldest first.
+    /// The minor versions of Python, oldest first.
     pub(crate) versions: Vec<String>,
     /// Where a feature cannot be installed, and why.
     pub(crate) unavailable: Vec<Unavailable>,
 }
 
 /// A feature that a platform does not get.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Unavailable {
+    /// The feature.
     pub(crate) feature: String,
+    /// The platform's id.
     pub(crate) platform: String,
+    /// The versions of Python that lack it.
     pub(crate) versions: Vec<String>,
+    /// What people are told.
     pub(crate) reason: String,
 }
 
+/// How what was published is tested.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Smoke {
+    /// The package managers that install it.
+    pub(crate) package_managers: Vec<String>,
+    /// How long a registry may take to show what it accepted.
+    pub(crate) availability_seconds: u64,
+}
+
 /// The largest that each artifact may be.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct MaxBytes {
+    /// The native addon.
     pub(crate) addon: u64,
+    /// The Python wheel of one platform.
+    pub(crate) wheel: u64,
+    /// The packed root package.
     pub(crate) root_tarball: u64,
+    /// The packed package of one platform.
     pub(crate) platform_tarball: u64,
 }
 
 impl Policy {
     /// Reads and validates the policy of this checkout.
     pub(crate) fn load() -> Result<Self> {
-        let path = repo::path("release/policy.json");
-        Self::parse(&fs_err::read_to_string(&path)?).context("`release/policy.json` is not valid")
+        Self::parse(&fs_err::read_to_string(repo::path(PATH))?)
+            .with_context(|| format!("`{PATH}` is not valid"))
     }
 
-    fn parse(text: &str) -> Result<Self> {
-        let policy: Self = serde_json::from_str(text)?;
+    /// Reads and validates the text of a policy.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let mut json = serde_json::Deserializer::from_str(text);
+        let policy: Self = serde_path_to_error::deserialize(&mut json)
+            .map_err(|error| anyhow!("`{}`: {}", error.path(), error.inner()))?;
+        json.end()?;
         policy.validate()?;
         Ok(policy)
-    }
-
-    fn validate(&self) -> Result<()> {
-        let is_name = |text: &str| {
-            !text.is_empty()
-                && text
-                    .bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-        };
-        ensure!(
-            self.scope.strip_prefix('@').is_some_and(is_name),
-            "`scope` must look like `@name`"
-        );
-        ensure!(
-            is_name(&self.package),
-            "`package` must be a lower-case name"
-        );
-        ensure!(
-            !self.tags.is_empty() && self.tags.iter().all(|tag| is_name(tag)),
-            "`tags` must name at least one tag"
-        );
-        if let Some(registry) = &self.registry {
-            ensure!(
-                registry.starts_with("https://") || registry.starts_with("http://localhost"),
-                "`registry` must be an https address"
-            );
-        }
-        ensure!(
-            self.platforms.iter().any(|platform| platform.required),
-            "`platforms` requires none"
-        );
-        let mut seen = BTreeSet::new();
-        for platform in &self.platforms {
-            ensure!(
-                seen.insert(&platform.id),
-                "`platforms` names `{}` twice",
-                platform.id
-            );
-            ensure!(
-                (platform.os == "linux") == platform.libc.is_some(),
-                "`platforms` entry `{}` needs a `libc` on linux and only there",
-                platform.id
-            );
-        }
-        ensure!(
-            !self.python.versions.is_empty(),
-            "`python.versions` is empty"
-        );
-        for entry in &self.python.unavailable {
-            self.platform(&entry.platform)
-                .context("`python.unavailable`")?;
-            ensure!(
-                !entry.reason.is_empty(),
-                "`python.unavailable` entry for `{}` has no `reason`",
-                entry.platform
-            );
-            for version in &entry.versions {
-                ensure!(
-                    self.python.versions.contains(version),
-                    "`python.unavailable` names Python {version}, which `python.versions` does not"
-                );
-            }
-        }
-        Ok(())
     }
 
     /// The platform with this id.
@@ -203,7 +197,7 @@ impl Policy {
         self.platforms
             .iter()
             .find(|platform| platform.rust_target == target)
-            .with_context(|| format!("`release/policy.json` has no platform for {target}"))
+            .with_context(|| format!("`{PATH}` has no platform for {target}"))
     }
 
     /// The npm name of the package that users install.
@@ -222,37 +216,164 @@ mod tests {
     use super::Policy;
 
     fn text() -> String {
-        fs_err::read_to_string(crate::repo::path("release/policy.json")).unwrap()
+        fs_err::read_to_string(crate::repo::path(super::PATH)).unwrap()
+    }
+
+    /// Why the policy of this checkout is refused after one change.
+    fn refusal(from: &str, to: &str) -> String {
+        let wrong = text().replacen(from, to, 1);
+        assert_ne!(wrong, text(), "`{from}` is not in the policy");
+        format!("{:#}", Policy::parse(&wrong).unwrap_err())
     }
 
     #[test]
-    fn reads_the_policy_of_this_checkout() {
-        let policy = Policy::load().unwrap();
-        assert_eq!(policy.root_package(), "@scope/ktx");
+    fn names_packages_after_the_scope() {
+        let text = text().replacen("\"@scope\"", "\"@acme\"", 1);
+        let policy = Policy::parse(&text).unwrap();
+        assert_eq!(policy.root_package(), "@acme/ktx");
         assert_eq!(
             policy.platform_package(policy.platform("win32-x64-msvc").unwrap()),
-            "@scope/ktx-win32-x64-msvc"
+            "@acme/ktx-win32-x64-msvc"
         );
     }
 
     #[test]
-    fn names_the_key_that_is_wrong() {
+    fn names_the_path_of_a_key_that_does_not_fit() {
         for (from, to, expected) in [
-            ("\"scope\"", "\"scop\"", "scop"),
-            ("\"@scope\"", "\"scope\"", "`scope`"),
-            ("\"required\": true", "\"needed\": true", "needed"),
             (
-                "linux-x64-musl\"",
-                "linux-x64-gnu\"",
-                "`linux-x64-gnu` twice",
+                "\"scope\"",
+                "\"scop\"",
+                "`scop`: unknown field `scop`, expected one of",
             ),
-            ("\"libc\": \"musl\",", "", "`libc`"),
-            ("pinned-wheel", "guess", "guess"),
+            (
+                "\"required\": true",
+                "\"needed\": true",
+                "`platforms[0].needed`: unknown field",
+            ),
+            (
+                "\"required\": true",
+                "\"required\": 1",
+                "`platforms[0].required`: invalid type",
+            ),
+            (
+                "[\n        \"plain\"\n",
+                "[\n        \"plan\"\n",
+                "`tags.latest.versions[0]`: unknown variant `plan`",
+            ),
+            (
+                "\"availabilitySeconds\"",
+                "\"patience\"",
+                "`smoke.patience`: unknown field",
+            ),
+            (
+                "\"wheel\": ",
+                "\"whel\": ",
+                "`maxBytes.whel`: unknown field",
+            ),
+            (
+                "pinned-wheel",
+                "guess",
+                "`uv.strategy`: unknown variant `guess`",
+            ),
         ] {
-            let wrong = text().replacen(from, to, 1);
-            assert_ne!(wrong, text(), "`{from}` is not in the policy");
-            let message = format!("{:#}", Policy::parse(&wrong).unwrap_err());
-            assert!(message.contains(expected), "{message}");
+            let message = refusal(from, to);
+            assert!(message.starts_with(expected), "{message}");
+            assert!(message.contains(" at line "), "{message}");
+        }
+        let missing = refusal("\"access\": \"public\",", "");
+        assert!(missing.contains("missing field `access`"), "{missing}");
+    }
+
+    #[test]
+    fn names_the_key_whose_value_means_nothing() {
+        for (from, to, expected) in [
+            ("\"@scope\"", "\"scope\"", "`scope`"),
+            ("\"@scope\"", "\"@Scope\"", "`scope`"),
+            ("\"package\": \"ktx\"", "\"package\": \"k/x\"", "`package`"),
+            (
+                "\"registry\": null",
+                "\"registry\": \"http://example.com/\"",
+                "`registry`",
+            ),
+            (
+                "\"registry\": null",
+                "\"registry\": \"https://u:p@example.com/\"",
+                "`registry`",
+            ),
+            (
+                "\"repository\": \"https",
+                "\"repository\": \"ftp",
+                "`repository`",
+            ),
+            ("./policy.schema.json", "./other.json", "`$schema`"),
+            (
+                "\"latest\": {\n      \"versions\": [\n        \"plain\"",
+                "\"latest\": {\n      \"versions\": [\n        \"release-candidate\"",
+                "`tags.latest.versions[0]`",
+            ),
+            ("\"next\"", "\"1.0\"", "`tags.1.0`"),
+            ("linux-x64-musl\"", "linux-x64-gnu\"", "`platforms[1].id`"),
+            ("\"libc\": \"musl\",", "", "`platforms[1].libc`"),
+            ("\"glibc\": \"2.28\",", "", "`platforms[0].glibc`"),
+            (
+                "\"glibc\": \"2.28\"",
+                "\"glibc\": \"new\"",
+                "`platforms[0].glibc`",
+            ),
+            (
+                "\"glibc\": \"2.28\"",
+                "\"glibc\": \"2.17\"",
+                "`platforms[0].pythonTarget`",
+            ),
+            ("\"macos\": \"11.0\",", "", "`platforms[4].macos`"),
+            (
+                "\"libc\": \"musl\",",
+                "\"libc\": \"musl\", \"macos\": \"11.0\",",
+                "`platforms[1].macos`",
+            ),
+            (
+                "x86_64-unknown-linux-musl\"",
+                "x86_64-unknown-linux-gnu\"",
+                "`platforms[1].rustTarget`",
+            ),
+            (
+                "\"version\": \"0.13",
+                "\"version\": \"v0.13",
+                "`uv.version`",
+            ),
+            ("\"3.10\",", "\"3.15\",", "`python.versions[1]`"),
+            (
+                "\"feature\": \"local-embeddings\"",
+                "\"feature\": \"tea\"",
+                "`python.unavailable[0].feature`",
+            ),
+            (
+                "\"platform\": \"linux-x64-musl\"",
+                "\"platform\": \"linux-mips\"",
+                "`python.unavailable[0].platform`",
+            ),
+            (
+                "onnxruntime has no wheels for musl",
+                "",
+                "`python.unavailable[0].reason`",
+            ),
+            ("\"npm\",", "\"nmp\",", "`smoke.packageManagers[0]`"),
+            ("\"npm\",", "", "`smoke.packageManagers`"),
+            ("\"pnpm\",", "\"npm\",", "`smoke.packageManagers[1]`"),
+            (
+                "\"availabilitySeconds\": 1",
+                "\"availabilitySeconds\": 0",
+                "`smoke.availabilitySeconds`",
+            ),
+            (
+                "\"availabilitySeconds\": 1",
+                "\"availabilitySeconds\": 10000",
+                "`smoke.availabilitySeconds`",
+            ),
+            ("\"addon\": 3000000", "\"addon\": 0", "`maxBytes.addon`"),
+        ] {
+            let message = refusal(from, to);
+            assert!(message.starts_with(expected), "{to}: {message}");
         }
     }
 }

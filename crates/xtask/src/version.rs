@@ -1,6 +1,16 @@
 //! The version in the forms that the two ecosystems want.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use semver::Version;
+
+/// Reads a version that both ecosystems order alike.
+pub(crate) fn parse(version: &str) -> Result<Version> {
+    let parsed = Version::parse(version).with_context(|| {
+        format!("`{version}` is not a semantic version such as `1.2.3` or `1.2.3-rc.1`")
+    })?;
+    pep440(version)?;
+    Ok(parsed)
+}
 
 /// The PEP 440 form of a semantic version: `0.1.0-rc.1` becomes `0.1.0rc1`.
 ///
