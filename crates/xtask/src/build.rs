@@ -1,47 +1,102 @@
-//! How release artifacts are compiled: the same bytes on every machine and in every directory.
+//! How artifacts are compiled: the same bytes on every machine and in every directory.
 
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
-use xshell::{Cmd, cmd};
+use xshell::Cmd;
 
-use crate::{repo, tools};
+use crate::target::{How, Target};
+use crate::zig::Zig;
+use crate::{repo, rust_std, tools};
 
 /// The oldest time that a zip archive can state.
 const ARCHIVE_TIME: &str = "315532800";
 
-/// Gives a command that compiles for release its flags; those of the machine do not count.
-///
-/// `target_dir` is where it compiles: generated code carries its path.
-pub(crate) fn reproducible<'sh>(command: Cmd<'sh>, target_dir: &Path) -> Result<Cmd<'sh>> {
-    let sh = tools::shell()?;
-    let sysroot = cmd!(sh, "rustc --print sysroot").quiet().read()?;
-    // Later entries win, so the more special ones follow the more general ones.
-    let mut flags: Vec<String> = [
-        (cargo_home_dir()?, "/cargo"),
-        (PathBuf::from(sysroot), "/rust"),
-        (repo::root().to_owned(), "/ktx"),
-        (target_dir.to_owned(), "/target"),
-    ]
-    .iter()
-    .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()))
-    .collect();
-    if cfg!(target_env = "musl") {
-        // A library that a program loads must use that program's libc.
-        flags.push("-Ctarget-feature=-crt-static".to_owned());
+/// What is compiled, which decides how it is linked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Kind {
+    /// Loaded into a program that exists already.
+    Library,
+    /// A program of its own.
+    Program,
+}
+
+/// The compiler for one target.
+pub(crate) struct Compiler<'t> {
+    pub(crate) target: &'t Target,
+    /// None where this machine's compiler needs no help.
+    pub(crate) zig: Option<Zig>,
+}
+
+impl<'t> Compiler<'t> {
+    /// Sees to it that all is there that compiling for the target needs.
+    pub(crate) fn ensure(target: &'t Target) -> Result<Self> {
+        Ok(Self {
+            target,
+            zig: Zig::for_target(target)?,
+        })
     }
-    if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+
+    /// Gives a command that compiles its flags; those of the machine do not count.
+    ///
+    /// `target_dir` is where it compiles: generated code carries its path.
+    pub(crate) fn reproducible<'sh>(
+        &self,
+        command: Cmd<'sh>,
+        kind: Kind,
+        target_dir: &Path,
+    ) -> Result<Cmd<'sh>> {
+        // Later entries win, so the more special ones follow the more general ones.
+        let mut remapped = vec![
+            (cargo_home_dir()?, "/cargo"),
+            (rust_std::sysroot()?, "/rust"),
+            (repo::root().to_owned(), "/ktx"),
+            (target_dir.to_owned(), "/target"),
+        ];
+        remapped.extend(self.zig.iter().flat_map(Zig::remapped));
+        let mut flags: Vec<String> = remapped
+            .iter()
+            .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()))
+            .collect();
+        flags.extend(flags_for(self.target, kind));
+        let mut command = command
+            .env_remove("RUSTFLAGS")
+            .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
+            .env("SOURCE_DATE_EPOCH", ARCHIVE_TIME);
+        if let Some(version) = &self.target.platform.macos {
+            command = command.env("MACOSX_DEPLOYMENT_TARGET", version);
+        }
+        Ok(match &self.zig {
+            Some(zig) => zig.environment(command),
+            None => command,
+        })
+    }
+}
+
+fn flags_for(target: &Target, kind: Kind) -> Vec<String> {
+    let mut flags = Vec::new();
+    if target.is_musl() {
+        // A library that a program loads must use that program's libc; a program with a libc
+        // of its own runs everywhere.
+        let sign = match kind {
+            Kind::Library => '-',
+            Kind::Program => '+',
+        };
+        flags.push(format!("-Ctarget-feature={sign}crt-static"));
+        if target.how != How::Native {
+            // zig brings what Rust's own copy of musl would.
+            flags.push("-Clink-self-contained=no".to_owned());
+        }
+    }
+    if target.triple.starts_with("x86_64-unknown-linux-") {
         // Tables for unwinding are much smaller where a register holds the frame;
         // other systems and processors keep one anyway.
         flags.push("-Cforce-frame-pointers=yes".to_owned());
-        if cfg!(target_env = "gnu") {
+        if target.is_glibc() && target.how == How::Native {
             // Here Rust links with LLD, which folds functions of the same code.
             flags.push("-Clink-arg=-Wl,--icf=all".to_owned());
         }
     }
-    Ok(command
-        .env_remove("RUSTFLAGS")
-        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
-        .env("SOURCE_DATE_EPOCH", ARCHIVE_TIME))
+    flags
 }
 
 /// Fails if a file holds a path of the machine that it was built on.
@@ -50,6 +105,8 @@ pub(crate) fn check_no_paths(path: &Path, content: &[u8]) -> Result<()> {
         repo::root().to_owned(),
         repo::cargo_target_dir(),
         cargo_home_dir()?,
+        rust_std::sysroot()?,
+        tools::dir(),
     ] {
         let needle = dir.to_string_lossy();
         // A root such as `/` or `/w` would be found in any binary.
@@ -78,13 +135,28 @@ fn cargo_home_dir() -> Result<PathBuf> {
 mod tests {
     use std::path::Path;
 
-    use super::check_no_paths;
+    use super::{Kind, check_no_paths, flags_for};
+    use crate::policy::Policy;
     use crate::repo;
+    use crate::target::Target;
 
     #[test]
     fn finds_a_build_path_in_a_binary() {
         let leak = format!("\0{}/crates/x.rs\0", repo::root().display());
         assert!(check_no_paths(Path::new("a.node"), leak.as_bytes()).is_err());
         assert!(check_no_paths(Path::new("a.node"), b"\0/ktx/crates/x.rs\0").is_ok());
+    }
+
+    #[test]
+    fn gives_flags_for_the_target_and_not_for_this_machine() {
+        let policy = Policy::load().unwrap();
+        let flags =
+            |id: &str, kind| flags_for(&Target::named(&policy, id).unwrap(), kind).join(" ");
+        let musl = flags("linux-arm64-musl", Kind::Library);
+        assert!(musl.contains("target-feature=-crt-static"), "{musl}");
+        assert!(!musl.contains("frame-pointers"), "{musl}");
+        assert!(flags("linux-x64-musl", Kind::Program).contains("+crt-static"));
+        assert!(flags("linux-x64-gnu", Kind::Library).contains("frame-pointers"));
+        assert_eq!(flags("darwin-arm64", Kind::Library), "");
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use xshell::cmd;
 
+use crate::target::Target;
 use crate::{digest, repo, tools};
 
 /// What an artifact is built from.
@@ -14,10 +15,13 @@ pub(crate) struct Inputs {
 }
 
 impl Inputs {
-    /// Digests the files below `paths` that git does not ignore, and the compiler's version.
-    pub(crate) fn of(artifact: &str, paths: &[&str]) -> Result<Self> {
+    /// Digests the files below `paths` that git does not ignore, the target and the compiler's
+    /// version.
+    pub(crate) fn of(artifact: &str, target: &Target, paths: &[&str]) -> Result<Self> {
         let sh = tools::shell()?;
         let mut text = cmd!(sh, "rustc -vV").quiet().read()?;
+        text.push_str(&format!("{target:?}"));
+        let paths = [paths, target.inputs()].concat();
         let files = cmd!(
             sh,
             "git ls-files --cached --others --exclude-standard -- {paths...}"
@@ -32,7 +36,7 @@ impl Inputs {
             }
         }
         Ok(Self {
-            stamp_path: repo::output_dir().join(format!("{artifact}.inputs")),
+            stamp_path: repo::output_dir().join(format!("{artifact}-{}.inputs", target.key())),
             key: digest::of_reader(text.as_bytes())?.sha256,
         })
     }

@@ -24,8 +24,10 @@ const CORE: &str = "core";
 const FEATURES: [&str; 2] = [CORE, "local-embeddings"];
 const PROJECT: &str = "python/pyproject.toml";
 /// The environments that checks and measurements run in: what they ask for, and their pins.
-pub(crate) const ENVIRONMENTS: [(&str, &str); 4] = [
+pub(crate) const ENVIRONMENTS: [(&str, &str); 6] = [
     ("release/python-tools.in", "release/python-tools.txt"),
+    ("release/python-cross.in", "release/python-cross.txt"),
+    ("release/python-nodes.in", "release/python-nodes.txt"),
     ("release/python-tests.in", "release/python-tests.txt"),
     ("release/python-grpc.in", "release/python-grpc.txt"),
     ("release/python-bench.in", "release/python-bench.txt"),

@@ -1,8 +1,11 @@
 //! The release toolchain: everything that builds, checks, packs or measures ktx is a verb here.
 
 mod addon;
+mod apple;
 mod bench;
 mod build;
+mod cross;
+mod debian;
 mod demo;
 mod digest;
 mod docs;
@@ -14,9 +17,11 @@ mod policy;
 mod project;
 mod registry;
 mod repo;
+mod rust_std;
 mod say;
 mod stage;
 mod steps;
+mod target;
 mod test;
 mod tidy;
 mod tools;
@@ -24,6 +29,7 @@ mod uv;
 mod uv_pins;
 mod version;
 mod wheel;
+mod zig;
 
 use std::process::ExitCode;
 
@@ -48,6 +54,8 @@ enum Verb {
     Manifest(manifest::Options),
     /// Build the native addon and its TypeScript declarations
     Addon(addon::Options),
+    /// Build for other platforms and run what can be run here
+    Cross(cross::Options),
     /// Pack the npm packages
     Npm(npm::Options),
     /// Pin the uv that ktx fetches where there is none
@@ -78,6 +86,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Lock(options) => lock::run(&options)?,
         Verb::Manifest(options) => manifest::run(&options)?,
         Verb::Addon(options) => addon::run(&options)?,
+        Verb::Cross(options) => cross::run(&options)?,
         Verb::Npm(options) => npm::run(&options)?,
         Verb::UvPins(options) => uv_pins::run(&options)?,
         Verb::Tidy(options) => tidy::run(&options)?,

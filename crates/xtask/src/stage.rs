@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
 use crate::policy::{Platform, Policy};
+use crate::target::Target;
 use crate::{addon, lock, manifest, repo, say, tools, wheel};
 
 /// The staged directory of this machine's platform package.
@@ -21,8 +22,9 @@ pub(crate) fn platform_dir() -> Result<PathBuf> {
 /// Builds and stages this machine's platform package, and makes it loadable in the checkout.
 pub(crate) fn stage_platform(policy: &Policy) -> Result<PathBuf> {
     let host = policy.host()?;
-    let wheel_path = wheel::build()?;
-    let addon = addon::build()?;
+    let target = Target::native(policy)?;
+    let wheel_path = wheel::build(&target)?;
+    let addon = addon::build(&target)?;
 
     say::step("Staging the platform package");
     let dir = dir_of(&policy.platform_package(host));

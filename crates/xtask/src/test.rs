@@ -12,6 +12,7 @@ use xshell::Shell;
 use crate::addon::Addon;
 use crate::policy::Policy;
 use crate::steps::{Step, Steps, capture, step, tests};
+use crate::target::Target;
 use crate::tools::PythonTools;
 use crate::{docs, lock, npm, repo, say, stage, tidy, tools, uv};
 
@@ -107,7 +108,7 @@ fn build_and_check_packages(steps: &Steps, policy: &Policy, python_tools: &Pytho
     steps.command(PROTOCOL, protocol);
     steps.run(BUILD, || {
         npm::pack(policy, &packs_dir())?;
-        let addon = Addon::at_output();
+        let addon = Addon::at_output(&Target::native(policy)?);
         addon.check_declarations()?;
         addon.check_size(policy)?;
         Ok(String::new())

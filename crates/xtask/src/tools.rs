@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use xshell::{Cmd, Shell, cmd};
 
-use crate::{digest, repo, say};
+use crate::{digest, repo, say, uv};
 
 /// Cargo subcommands, with the version that is built when the machine has none that will do.
 const CARGO_DENY: CargoTool = CargoTool {
@@ -39,6 +39,11 @@ impl PythonTools {
         Self::of_pins("python", "python-tools.txt", "uv, maturin and ruff")
     }
 
+    /// zig and cargo-zigbuild.
+    pub(crate) fn cross() -> Result<Self> {
+        Self::of_pins("cross", "python-cross.txt", "zig and cargo-zigbuild")
+    }
+
     /// gRPC for Python, as a user's client has it.
     pub(crate) fn grpc() -> Result<Self> {
         Self::of_pins("grpc", "python-grpc.txt", "gRPC for Python")
@@ -55,7 +60,7 @@ impl PythonTools {
         let pins = fs_err::read(&pins_path)
             .context("Pins of the Python tools; write them with `cargo xtask lock`")?;
         let key = &digest::of_reader(&pins[..])?.sha256[..16];
-        let venv_dir = tools_dir().join(format!("{name}-{key}"));
+        let venv_dir = dir().join(format!("{name}-{key}"));
         let tools = Self {
             bin_dir: venv_dir.join(if cfg!(windows) { "Scripts" } else { "bin" }),
         };
@@ -98,6 +103,44 @@ impl PythonTools {
     pub(crate) fn command<'sh>(&self, sh: &'sh Shell, name: &str) -> Cmd<'sh> {
         without_pip_redirects(sh.cmd(self.program(name)))
     }
+}
+
+/// Fetches the one package that a file of pins names as another platform has it, and unpacks it.
+pub(crate) fn foreign_wheel(file: &str, platform_tag: &str) -> Result<PathBuf> {
+    let pins_path = repo::path("release").join(file);
+    let key = &digest::of_file(&pins_path)?.sha256[..16];
+    let dir = dir().join(format!("{platform_tag}-{key}"));
+    if dir.exists() {
+        return Ok(dir);
+    }
+    say::step(&format!(
+        "Fetching what `release/{file}` names for {platform_tag}"
+    ));
+    let (sh, tools) = (shell()?, PythonTools::ensure()?);
+    let work_dir = tempfile::tempdir_in(self::dir())?;
+    let (wheels_dir, tree) = (work_dir.path().join("wheels"), work_dir.path().join("tree"));
+    let download = tools
+        .command(&sh, "python")
+        .args([
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--disable-pip-version-check",
+        ])
+        .args(["--no-deps", "--only-binary", ":all:", "--require-hashes"])
+        .args(["--platform", platform_tag, "--dest"])
+        .arg(&wheels_dir)
+        .arg("--requirement")
+        .arg(&pins_path)
+        .args(uv::index_url().map(|url| format!("--index-url={url}")));
+    uv::read(download)?;
+    let wheel = fs_err::read_dir(&wheels_dir)?
+        .next()
+        .context("pip fetched nothing")??;
+    zip::ZipArchive::new(fs_err::File::open(wheel.path())?)?.extract(&tree)?;
+    fs_err::rename(tree, &dir)?;
+    Ok(dir)
 }
 
 /// Installs the Node packages when the lock file asks for others than are there.
@@ -159,7 +202,7 @@ pub(crate) fn ensure_cargo_nextest() -> Result<PathBuf> {
 impl CargoTool {
     fn ensure(&self) -> Result<PathBuf> {
         let sh = shell()?;
-        let root_dir = tools_dir().join(format!("{}-{}", self.name, self.version));
+        let root_dir = dir().join(format!("{}-{}", self.name, self.version));
         let built_path =
             root_dir
                 .join("bin")
@@ -184,7 +227,7 @@ impl CargoTool {
         ));
         let version = self.version;
         // Its own target directory: the tool's build must not be thrown away with ours.
-        let target_dir = tools_dir().join("build");
+        let target_dir = dir().join("build");
         cmd!(
             sh,
             "cargo install --quiet --locked --debug --version {version} --root {root_dir} {name}"
@@ -236,7 +279,8 @@ fn system_python(sh: &Shell) -> Result<&'static str> {
     bail!("No Python 3.10 or newer with the `venv` and `ensurepip` modules on PATH")
 }
 
-fn tools_dir() -> PathBuf {
+/// Where the tools are.
+pub(crate) fn dir() -> PathBuf {
     repo::path("target/tools")
 }
 

@@ -1,14 +1,16 @@
-//! `cargo xtask wheel`: the wheel of this platform, with the daemon's binary and its Python package.
+//! `cargo xtask wheel`: the wheel of a platform, with the daemon's binary and its Python package.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
+use crate::build::{self, Compiler, Kind};
 use crate::fresh::Inputs;
+use crate::target::Target;
 use crate::tools::{self, PythonTools};
-use crate::{build, digest, repo, say, uv, version};
+use crate::{digest, repo, say, uv, version};
 
 const INPUTS: [&str; 10] = [
     "Cargo.toml",
@@ -25,6 +27,10 @@ const INPUTS: [&str; 10] = [
 
 #[derive(Args)]
 pub(crate) struct Options {
+    /// Build for other machines: a platform id of the policy or a Rust target
+    /// [default: this machine, as it is]
+    #[arg(long, value_parser = Target::parse)]
+    target: Option<Target>,
     /// Build it a second time from nothing and fail if the bytes differ (takes minutes)
     #[arg(long)]
     check: bool,
@@ -32,12 +38,14 @@ pub(crate) struct Options {
 
 /// Builds the wheel and prints its path and digest.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let wheel_path = build()?;
+    let target = Target::or_native(options.target.as_ref())?;
+    let wheel_path = build(&target)?;
     let digested = digest::of_file(&wheel_path)?;
     if options.check {
         say::step("Building the wheel again from nothing");
         let dir = tempfile::tempdir()?;
-        let again = compile(&dir.path().join("wheels"), Some(&dir.path().join("target")))?;
+        let out_dir = dir.path().join("wheels");
+        let again = compile(&target, &out_dir, &dir.path().join("target"))?;
         ensure!(
             digest::of_file(&again)? == digested,
             "The wheel is not reproducible: `{}` was built with other bytes before",
@@ -52,36 +60,41 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Builds the wheel into `target/ktx/wheels`, which then holds no other, and gives its path.
-pub(crate) fn build() -> Result<PathBuf> {
-    let wheels_dir = repo::output_dir().join("wheels");
-    let inputs = Inputs::of("wheel", &INPUTS)?;
-    if let Some(wheel_path) = only_entry(&wheels_dir)
-        && inputs.match_output(&wheel_path)
+/// Builds the wheel into the target's directory, which then holds no other, and gives its path.
+pub(crate) fn build(target: &Target) -> Result<PathBuf> {
+    let inputs = Inputs::of("wheel", target, &INPUTS)?;
+    let out_dir = target.dir();
+    if let [wheel_path] = &wheels_in(&out_dir)[..]
+        && inputs.match_output(wheel_path)
     {
-        return Ok(wheel_path);
+        return Ok(wheel_path.clone());
     }
-    say::step("Building the wheel");
-    let fresh_dir = repo::output_dir().join("wheels.new");
-    for dir in [&fresh_dir, &wheels_dir] {
-        if dir.exists() {
-            fs_err::remove_dir_all(dir)?;
-        }
+    say::step(&format!("Building the wheel for {}", target.shown()));
+    fs_err::create_dir_all(&out_dir)?;
+    let fresh_dir = tempfile::tempdir_in(&out_dir)?;
+    let fresh_path = compile(target, fresh_dir.path(), &repo::cargo_target_dir())?;
+    check_content(&fresh_path)?;
+    for old in wheels_in(&out_dir) {
+        fs_err::remove_file(old)?;
     }
-    check_content(&compile(&fresh_dir, None)?)?;
-    fs_err::rename(&fresh_dir, &wheels_dir)?;
-    let wheel_path = only_entry(&wheels_dir).context("The wheel was built")?;
+    let wheel_path = out_dir.join(fresh_path.file_name().context("A wheel has a name")?);
+    fs_err::rename(&fresh_path, &wheel_path)?;
     inputs.record(&wheel_path)?;
     Ok(wheel_path)
 }
 
-fn only_entry(dir: &Path) -> Option<PathBuf> {
-    let mut entries = fs_err::read_dir(dir).ok()?;
-    let path = entries.next()?.ok()?.path();
-    entries.next().is_none().then_some(path)
+fn wheels_in(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs_err::read_dir(dir) else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "whl"))
+        .collect()
 }
 
-fn compile(out_dir: &Path, target_dir: Option<&Path>) -> Result<PathBuf> {
+fn compile(target: &Target, out_dir: &Path, target_dir: &Path) -> Result<PathBuf> {
+    let compiler = Compiler::ensure(target)?;
     let python_tools = PythonTools::ensure()?;
     let sh = tools::shell()?;
     // The Python project names the crate, not the other way round.
@@ -89,18 +102,27 @@ fn compile(out_dir: &Path, target_dir: Option<&Path>) -> Result<PathBuf> {
     let mut command = python_tools
         .command(&sh, "maturin")
         .args(["build", "--release", "--locked", "--quiet", "--out"])
-        .arg(out_dir);
-    let target_dir = target_dir.map_or_else(repo::cargo_target_dir, Path::to_owned);
-    command = command.env("CARGO_TARGET_DIR", &target_dir);
-    uv::read(build::reproducible(command, &target_dir)?)?;
-    let path = only_entry(out_dir).context("maturin did not build one wheel")?;
+        .arg(out_dir)
+        .env("CARGO_TARGET_DIR", target_dir);
+    if let Some(zig) = &compiler.zig {
+        command = command
+            .args(["--zig", "--target", &target.triple])
+            .args(zig.std_argument());
+    }
+    if let Some(tag) = target.wheel_tag()? {
+        command = command.args(["--compatibility", &tag]);
+    }
+    uv::read(compiler.reproducible(command, Kind::Program, target_dir)?)?;
+    let [path] = &wheels_in(out_dir)[..] else {
+        bail!("maturin did not build one wheel");
+    };
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let expected = format!("kaelio_ktx-{}-py3-none-", version::pep440(repo::VERSION)?);
     ensure!(
         name.starts_with(&expected),
         "maturin built `{name}`; expected `{expected}…`"
     );
-    Ok(path)
+    Ok(path.clone())
 }
 
 fn check_content(wheel_path: &Path) -> Result<()> {

@@ -12,6 +12,7 @@ use super::table::Row;
 use super::{Bench, timed};
 use crate::addon::Addon;
 use crate::policy::Policy;
+use crate::target::Target;
 use crate::{digest, lock, say, tools, uv_pins};
 
 const LARGE_WHEEL_BYTES: usize = 1 << 30;
@@ -164,7 +165,7 @@ fn memory(bench: &Bench) -> Result<Row> {
 }
 
 fn addon_size(policy: &Policy) -> Result<Row> {
-    let bytes = u32::try_from(fs_err::metadata(Addon::at_output().path)?.len())?;
+    let bytes = u32::try_from(fs_err::metadata(Addon::at_output(&Target::native(policy)?).path)?.len())?;
     let limit = u32::try_from(policy.max_bytes.addon)?;
     Ok(Row::of_megabytes(
         "size of the addon",
