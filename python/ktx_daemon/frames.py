@@ -55,6 +55,11 @@ class Channel:
         self.request, self.report = [], report
         return fields
 
+    def replace(self, report: tuple[bytes, ...]) -> None:
+        """Have another report due, unless some of the present one was written."""
+        if not self._written:
+            self.report = report
+
     def send(self) -> bool:
         """Write the report that is due; return whether anybody reads it."""
         data = memoryview(_join(self.report))

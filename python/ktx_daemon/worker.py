@@ -13,6 +13,7 @@ at start-up: this is on the path of every call.
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import sys
 
@@ -23,11 +24,21 @@ from ktx_daemon.values import UnserializableError, encode, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
+    from types import CodeType, TracebackType
 
 
 # What is reported of a call that a signal handler ends, but not the code of it.
 _INTERRUPTED = (b"exception", b"A signal handler raised an exception", b"", b"")
+
+# What is reported where there is no memory to say more.
+_NO_MEMORY = (b"memory", b"MemoryError", b"", b"")
+
+# Memory that is kept back for failures. Nothing is written to it, so it takes
+# up no more than addresses.
+_RESERVE = 4 * 1024 * 1024
+
+# More than compiling takes for one character.
+_CHARACTER = 1024
 
 
 class UnreadableError(Exception):
@@ -57,6 +68,9 @@ class Report:
         """Report to `channel`, from this process and no child of it."""
         self._channel = channel
         self._owner = os.getpid()
+        # A list, because clearing it takes no memory, as calling a function of
+        # one's own does.
+        self.reserve = [bytes(_RESERVE)]
 
     def value(self, data: bytes) -> None:
         """Keep the call's value."""
@@ -79,7 +93,19 @@ class Report:
         if self.in_child():
             return False
         flush()
-        return self._channel.send()
+        try:
+            return self._channel.send()
+        except MemoryError:
+            self.reserve.clear()
+            self._channel.replace(_NO_MEMORY)
+            return self._channel.send()
+
+    def refill(self) -> None:
+        """Keep memory back again, if there is enough."""
+        try:  # noqa: SIM105 `contextlib` takes long to import
+            self.reserve.append(bytes(_RESERVE))
+        except MemoryError:
+            pass
 
 
 class Calls:
@@ -99,13 +125,15 @@ class Calls:
     def run(self, request: Request) -> int:
         """Run the code and leave what came of it in the report; return a status."""
         try:
+            return self._run(request)
+        except BaseException as error:  # noqa: BLE001 every exception is reported
             try:
-                return self._run(request)
-            except BaseException as error:  # noqa: BLE001 every exception is reported
+                self._report.reserve.clear()
                 return self._raised(error)
-        except BaseException as error:  # noqa: BLE001 out of memory, or a signal handler's
-            self._report.failure(_kind(error), type(error).__name__)
-            return 1
+            except MemoryError:
+                return self._failed(error)
+            except BaseException as late:  # noqa: BLE001 a signal handler's
+                return self._failed(late)
 
     def _run(self, request: Request) -> int:
         filename = self._sources.add(request.code, request.filename)
@@ -114,18 +142,33 @@ class Calls:
         except UnreadableError as error:
             self._report.failure("exception", str(error))
             return 1
+        except MemoryError:
+            raise
         except Exception as error:  # noqa: BLE001 a directory that is gone, a variable with no name
-            self._report.failure(_kind(error), f"{type(error).__name__}: {error}")
+            self._report.failure("exception", f"{type(error).__name__}: {error}")
             return 1
         try:
             code = self._sources.compiled(filename)
-        except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
+        except (SyntaxError, ValueError, OverflowError, RecursionError) as error:
             return self._syntax(error)
+        except MemoryError as error:
+            if not _is_too_complex(error, request.code):
+                raise
+            return self._syntax(error)
+        leaving = self._execute(code)
+        if leaving:
+            return self._left(leaving, request.form)
+        return self._value(request.form)
+
+    def _execute(self, code: CodeType) -> SystemExit | None:
+        # An exception that a handler passes on makes an integer of its place in
+        # the function, over and over again while there is no memory for one.
+        # Small integers exist already, so this function is small.
         try:
             exec(code, self._namespace)  # noqa: S102 it is what this program is for
         except SystemExit as leaving:
-            return self._left(leaving, request.form)
-        return self._value(request.form)
+            return leaving
+        return None
 
     def _enter(self, request: Request) -> None:
         """Make everything look as the request wants it."""
@@ -181,7 +224,7 @@ class Calls:
         try:
             message, shown = self._describe(error, frames)
         except MemoryError:
-            self._free(frames)
+            self._free(error)
             message, shown = self._describe(error, frames)
         if self._report.in_child():
             sys.stderr.write(shown)
@@ -189,13 +232,26 @@ class Calls:
             self._report.failure(_kind(error), message, shown)
         return 1
 
-    def _free(self, frames: TracebackType | None) -> None:
+    def _failed(self, error: BaseException) -> int:
+        self._report.failure(_kind(error), type(error).__name__)
+        return 1
+
+    def _free(self, error: BaseException) -> None:
         """Let go of what the code's variables hold: it filled the memory."""
-        while frames:
-            frames.tb_frame.clear()
-            frames = frames.tb_next
+        latest: BaseException | None = error
+        while latest:
+            frames = latest.__traceback__
+            while frames:
+                try:  # noqa: SIM105 `contextlib` takes long to import
+                    frames.tb_frame.clear()
+                except RuntimeError:
+                    pass  # it still runs
+                frames = frames.tb_next
+            latest = latest.__context__
         if not self._is_session:
             self._namespace.clear()
+        # What holds itself is freed by nothing else.
+        gc.collect()
 
     def _describe(self, error: BaseException, frames: TracebackType | None) -> tuple[str, str]:
         try:
@@ -233,12 +289,20 @@ def _serve(channel: Channel) -> int:
     report = Report(channel)
     is_session = channel.request[:1] == [b"session"]
     calls = Calls(report, is_session=is_session)
-    if is_session:
-        return _serve_session(channel, report, calls)
-    # Exit handlers run in reverse, after all threads: this one, registered
-    # before any of the code's, reports when those are done.
+    return (_serve_session if is_session else _serve_call)(channel, report, calls)
+
+
+def _serve_call(channel: Channel, report: Report, calls: Calls) -> int:
+    # Exit handlers run in reverse, after all threads: these, registered before
+    # any of the code's, report when those are done, whatever memory they left.
     atexit.register(report.send)
-    return calls.run(Request(channel.begin(_INTERRUPTED)))
+    atexit.register(report.reserve.clear)
+    try:
+        return calls.run(Request(channel.begin(_INTERRUPTED)))
+    except MemoryError:
+        report.reserve.clear()
+        _blame_memory(channel)
+        return 1
 
 
 def _serve_session(channel: Channel, report: Report, calls: Calls) -> int:
@@ -248,7 +312,12 @@ def _serve_session(channel: Channel, report: Report, calls: Calls) -> int:
     while True:
         try:
             return _alternate(channel, report, calls)
-        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001, PERF203 a signal handler's
+        except MemoryError:  # noqa: PERF203 the code keeps all that there is
+            if not report.reserve:
+                return 1
+            report.reserve.clear()
+            _blame_memory(channel)
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 a signal handler's
             _complain(error)
 
 
@@ -256,14 +325,26 @@ def _alternate(channel: Channel, report: Report, calls: Calls) -> int:
     """Run and report, call by call; after an exception go on with what is due."""
     while True:
         if channel.report:
+            was_lack = channel.report[0] == b"memory"
             if not report.send():
                 return 0
+            if was_lack:
+                # What filled the memory may hold itself.
+                gc.collect()
+            if not report.reserve:
+                report.refill()
         elif channel.request:
             status = calls.run(Request(channel.begin(_INTERRUPTED)))
             if report.in_child():
                 return status
         elif not channel.receive():
             return 0
+
+
+def _blame_memory(channel: Channel) -> None:
+    """Report a call that was ended by no handler, but by a lack of memory."""
+    if channel.report is _INTERRUPTED:
+        channel.replace(_NO_MEMORY)
 
 
 def _complain(error: BaseException) -> None:
@@ -334,7 +415,22 @@ def _status(code: object) -> int:
 
 
 def _kind(error: BaseException) -> str:
-    return "memory" if isinstance(error, MemoryError) else "exception"
+    # The other one is what Python says that has no memory for another frame.
+    is_lack = isinstance(error, MemoryError) or (
+        isinstance(error, SystemError) and error.args == ("error return without exception set",)
+    )
+    return "memory" if is_lack else "exception"
+
+
+def _is_too_complex(error: MemoryError, text: str) -> bool:
+    """Return whether a text is nested too deeply, for which `compile` blames memory."""
+    # From 3.12 on it says so.
+    if error.args:
+        return True
+    try:
+        return bool(bytes(_RESERVE + _CHARACTER * len(text)))
+    except MemoryError:
+        return False
 
 
 def _frames_of_code(frames: TracebackType | None) -> TracebackType | None:

@@ -177,6 +177,7 @@ fn ends_what_fills_the_memory() {
             "bytearray(10 ** 15)",
             "a = []\nwhile True: a.append(bytes(1 << 24))",
             "a = []\nwhile True: a.append([])",
+            "a = []\nwhile True: a.append([a])",
         ] {
             let ended = daemon.run(code).await;
             assert_eq!(
