@@ -221,9 +221,10 @@ fn pytest(python_tools: &PythonTools) -> Result<String> {
     uv::read(install().arg(&wheel_path))?;
     let mut command = Command::new(&python);
     command
-        .current_dir(repo::path("python"))
-        .args(["-m", "pytest", "--quiet", "-p", "no:cacheprovider", "tests"])
-        // The installed package is tested, not the sources beside the tests.
+        // The installed package is tested, not the sources beside the tests: `-m` lets Python look
+        // in the working directory first.
+        .current_dir(repo::path("python/tests"))
+        .args(["-m", "pytest", "--quiet", "-p", "no:cacheprovider"])
         .args(["-o", "pythonpath="])
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env_remove("PYTHONPATH");
