@@ -19,6 +19,7 @@ mod registry;
 mod repo;
 mod rust_std;
 mod say;
+mod smoke;
 mod stage;
 mod steps;
 mod target;
@@ -60,6 +61,8 @@ enum Verb {
     Npm(npm::Options),
     /// Pin the uv that ktx fetches where there is none
     UvPins(uv_pins::Options),
+    /// Install and use what is on a registry as a user would
+    Smoke(smoke::Options),
     /// Check what compilers and linters do not see
     Tidy(tidy::Options),
     /// Build everything, install it as a user would and run Python in it
@@ -89,6 +92,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Cross(options) => cross::run(&options)?,
         Verb::Npm(options) => npm::run(&options)?,
         Verb::UvPins(options) => uv_pins::run(&options)?,
+        Verb::Smoke(options) => smoke::run(&options)?,
         Verb::Tidy(options) => tidy::run(&options)?,
         Verb::Demo(options) => demo::run(&options)?,
         Verb::Bench(options) => bench::run(&options)?,

@@ -9,25 +9,82 @@ use xshell::{Cmd, Shell, cmd};
 
 use crate::{tools, uv};
 
-/// The project; it is deleted with this value.
-pub(crate) struct Project {
+/// Somebody who has nothing yet: an empty home, and no uv on PATH. All of it is deleted with this
+/// value.
+pub(crate) struct User {
     root: TempDir,
     path: OsString,
+}
+
+impl User {
+    /// Makes the home in a temporary directory whose name begins with `prefix`.
+    pub(crate) fn new(prefix: &str) -> Result<Self> {
+        let user = Self {
+            root: tempfile::Builder::new().prefix(prefix).tempdir()?,
+            path: path_without_uv()?,
+        };
+        fs_err::create_dir(user.home_dir())?;
+        Ok(user)
+    }
+
+    /// The directory that holds everything of the user's.
+    pub(crate) fn root_dir(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// The home directory.
+    pub(crate) fn home_dir(&self) -> PathBuf {
+        self.root_dir().join("home")
+    }
+
+    /// Makes a directory with a `package.json` beside the home.
+    pub(crate) fn make_project(&self, name: &str) -> Result<PathBuf> {
+        let dir = self.root_dir().join(name);
+        fs_err::create_dir(&dir)?;
+        fs_err::write(dir.join("package.json"), "{ \"private\": true }\n")?;
+        Ok(dir)
+    }
+
+    /// What the user's commands see: this process's variables without what would configure ktx or
+    /// a package manager, and the user's own directories.
+    pub(crate) fn environment(&self) -> impl Iterator<Item = (OsString, OsString)> {
+        let home = self.home_dir();
+        let own: [(&str, OsString); 4] = [
+            ("PATH", self.path.clone()),
+            ("HOME", home.clone().into()),
+            ("USERPROFILE", home.clone().into()),
+            ("LOCALAPPDATA", home.join("AppData").into()),
+        ];
+        let names = own.each_ref().map(|(name, _)| *name);
+        std::env::vars_os()
+            .filter(move |(name, _)| {
+                let name = name.to_string_lossy().to_ascii_uppercase();
+                !configures(&name) && !names.contains(&name.as_str())
+            })
+            .chain(own.map(|(name, value)| (name.into(), value)))
+    }
+
+    /// Deletes all that is the user's.
+    pub(crate) fn delete(self) -> Result<()> {
+        let dir = self.root_dir().to_owned();
+        self.root
+            .close()
+            .with_context(|| format!("Cannot delete `{}`", dir.display()))
+    }
+}
+
+/// A project of such a user's.
+pub(crate) struct Project {
+    user: User,
+    dir: PathBuf,
 }
 
 impl Project {
     /// Makes the project and installs the tarballs in it.
     pub(crate) fn with_packages(tarballs: &[PathBuf]) -> Result<Self> {
-        let project = Self {
-            root: tempfile::Builder::new().prefix("ktx-project-").tempdir()?,
-            path: path_without_uv()?,
-        };
-        fs_err::create_dir(project.home_dir())?;
-        fs_err::create_dir(project.dir())?;
-        fs_err::write(
-            project.dir().join("package.json"),
-            "{ \"private\": true }\n",
-        )?;
+        let user = User::new("ktx-project-")?;
+        let dir = user.make_project("project")?;
+        let project = Self { user, dir };
         project.install(tarballs)?;
         Ok(project)
     }
@@ -55,12 +112,12 @@ impl Project {
 
     /// Where the packages are installed.
     pub(crate) fn dir(&self) -> PathBuf {
-        self.root.path().join("project")
+        self.dir.clone()
     }
 
     /// The home directory of the project's user.
     pub(crate) fn home_dir(&self) -> PathBuf {
-        self.root.path().join("home")
+        self.user.home_dir()
     }
 
     /// A shell in the project's directory.
@@ -85,7 +142,7 @@ impl Project {
 
     /// The PATH of the project's user, with another directory before the rest.
     pub(crate) fn path_after(&self, dir: &Path) -> Result<OsString> {
-        let rest = std::env::split_paths(&self.path);
+        let rest = std::env::split_paths(&self.user.path);
         Ok(std::env::join_paths(
             std::iter::once(dir.to_owned()).chain(rest),
         )?)
@@ -93,19 +150,23 @@ impl Project {
 
     /// Gives a command the environment of the project's user.
     pub(crate) fn clean<'sh>(&self, command: Cmd<'sh>) -> Cmd<'sh> {
-        let home = self.home_dir();
-        let command = command
-            .env("PATH", &self.path)
-            .env("HOME", &home)
-            .env("USERPROFILE", &home)
-            .env("LOCALAPPDATA", home.join("AppData"));
-        std::env::vars_os()
-            .filter_map(|(name, _)| name.into_string().ok())
-            .filter(|name| {
-                name.starts_with("KTX_") || name.starts_with("XDG_") || name.starts_with("npm_")
-            })
-            .fold(command, Cmd::env_remove)
+        command.env_clear().envs(self.user.environment())
     }
+}
+
+/// Whether a variable, in capitals, tells ktx, Node or a package manager what to do.
+fn configures(name: &str) -> bool {
+    let starts = [
+        "KTX_",
+        "XDG_",
+        "NPM_",
+        "PNPM_",
+        "YARN_",
+        "BUN_",
+        "COREPACK_",
+    ];
+    starts.iter().any(|start| name.starts_with(start))
+        || ["NODE_OPTIONS", "NODE_PATH"].contains(&name)
 }
 
 /// PATH without the directories that hold a uv.
