@@ -2,11 +2,13 @@
 import { readFileSync } from 'node:fs';
 import { defineConfig } from 'vitest/config';
 
-const { name, version } = JSON.parse(readFileSync(new URL('package.json', import.meta.url), 'utf8'));
+const read = (path: string) => JSON.parse(readFileSync(new URL(path, import.meta.url), 'utf8'));
+const { version } = read('package.json');
+const policy = read('../../release/policy.json');
 
 export default defineConfig({
   define: {
-    KTX_PACKAGE_NAME: JSON.stringify(name),
+    KTX_PACKAGE_NAME: JSON.stringify(`${policy.scope}/${policy.package}`),
     KTX_PACKAGE_VERSION: JSON.stringify(version),
     KTX_PARSED: '{ "runtime": {}, "exec": {} }',
   },

@@ -48,23 +48,24 @@ function load(platform: string): Addon {
   return { native, assetDir: join(dirname(require.resolve(packageName)), 'python') };
 }
 
-// The names are literals so that bundlers and file tracers see which packages belong to this one.
+// The build makes literals of the names, so that bundlers and file tracers see which packages belong
+// to this one.
 function requirePlatformPackage(platform: string): typeof Native | undefined {
   switch (platform) {
     case 'linux-x64-gnu':
-      return require('@scope/ktx-linux-x64-gnu');
+      return require(KTX_PACKAGE_NAME + '-linux-x64-gnu');
     case 'linux-x64-musl':
-      return require('@scope/ktx-linux-x64-musl');
+      return require(KTX_PACKAGE_NAME + '-linux-x64-musl');
     case 'linux-arm64-gnu':
-      return require('@scope/ktx-linux-arm64-gnu');
+      return require(KTX_PACKAGE_NAME + '-linux-arm64-gnu');
     case 'linux-arm64-musl':
-      return require('@scope/ktx-linux-arm64-musl');
+      return require(KTX_PACKAGE_NAME + '-linux-arm64-musl');
     case 'darwin-arm64':
-      return require('@scope/ktx-darwin-arm64');
+      return require(KTX_PACKAGE_NAME + '-darwin-arm64');
     case 'darwin-x64':
-      return require('@scope/ktx-darwin-x64');
+      return require(KTX_PACKAGE_NAME + '-darwin-x64');
     case 'win32-x64-msvc':
-      return require('@scope/ktx-win32-x64-msvc');
+      return require(KTX_PACKAGE_NAME + '-win32-x64-msvc');
     default:
       return undefined;
   }

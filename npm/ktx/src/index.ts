@@ -1,4 +1,4 @@
-// What `import '@scope/ktx'` gives.
+// What importing the package gives.
 export { type KtxCliDeps, runKtxCli } from './cli.js';
 export type { PythonConnection } from './connection.js';
 export type * from './connection-types.js';
