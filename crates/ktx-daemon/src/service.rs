@@ -133,6 +133,10 @@ fn cancelled() -> Status {
     Status::cancelled("The call was cancelled, and everything that it started has ended")
 }
 
+fn too_late() -> Status {
+    Status::deadline_exceeded("The call took too long, and everything that it started has ended")
+}
+
 /// Why a call was not run, as clients of gRPC learn it.
 fn status(refusal: &Refusal) -> Status {
     let code = match refusal {

@@ -1,6 +1,6 @@
 //! `ktx.v1.Python`: output as it comes, sessions and cancellation.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +8,14 @@ use ktx_protocol::ktx::v1;
 use ktx_protocol::ktx::v1::execute_event::Event;
 use ktx_protocol::ktx::v1::python_server::Python;
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
-use super::{cancelled, on_drop, status};
+use super::{cancelled, on_drop, status, too_late};
 use crate::call::{self, Chunk, Ended, Sink};
 use crate::outcome::Outcome;
 use crate::request::{self, Form};
@@ -22,6 +24,9 @@ use crate::supervisor::{Order, Supervisor, Target};
 
 /// Pieces of output on their way to a client before the code has to wait.
 const PIECES: usize = 8;
+
+/// The digits that gRPC allows for a number of seconds, or other units.
+const MAX_DIGITS: usize = 8;
 
 /// The longest name of a session, in characters.
 const MAX_NAME: usize = 128;
@@ -51,6 +56,8 @@ impl Python for V1 {
     ) -> Result<Response<Self::ExecuteStreamStream>, Status> {
         let (sender, chunks) = mpsc::channel(PIECES);
         let (cancellation, dropped) = on_drop();
+        let left = time_left(request.metadata());
+        let end = cancellation.clone();
         let order = order(request.into_inner(), Sink::Reader(sender), cancellation)?;
         order
             .request
@@ -59,7 +66,14 @@ impl Python for V1 {
         let supervisor = Arc::clone(&self.0);
         let (last, outcome) = mpsc::channel(1);
         tokio::spawn(async move {
-            let ended = supervisor.execute(order).await;
+            let mut running = pin!(supervisor.execute(order));
+            let (ended, is_late) = tokio::select! {
+                ended = &mut running => (ended, false),
+                () = sleep(left.unwrap_or_default()), if left.is_some() => {
+                    end.cancel();
+                    (running.await, true)
+                }
+            };
             let event = match ended {
                 Ok(Ended::Outcome(mut outcome)) => {
                     for chunk in std::mem::take(&mut outcome.unread) {
@@ -67,6 +81,7 @@ impl Python for V1 {
                     }
                     Ok(Event::Outcome(response(outcome)))
                 }
+                Ok(Ended::Cancelled) if is_late => Err(too_late()),
                 Ok(Ended::Cancelled) => Err(cancelled()),
                 Err(why) => Err(status(&why)),
             };
@@ -139,6 +154,27 @@ impl Python for V1 {
             calls: statistics.calls,
             uptime_seconds: statistics.uptime.as_secs(),
         }))
+    }
+}
+
+/// How long a call may take whose answer is a stream: the server sees to the
+/// time of those that are answered at once, and of the first word of others.
+fn time_left(metadata: &MetadataMap) -> Option<Duration> {
+    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if number.len() > MAX_DIGITS {
+        return None;
+    }
+    let number = number.parse().ok()?;
+    let seconds = |each: u64| Some(Duration::from_secs(number * each));
+    match unit {
+        "H" => seconds(3600),
+        "M" => seconds(60),
+        "S" => seconds(1),
+        "m" => Some(Duration::from_millis(number)),
+        "u" => Some(Duration::from_micros(number)),
+        "n" => Some(Duration::from_nanos(number)),
+        _ => None,
     }
 }
 

@@ -8,8 +8,8 @@ use tonic::{Code, Request};
 
 use super::family::{Family, with_family};
 use super::support::{
-    Daemon, PATIENCE, World, client, connect, eventually, in_session, kind, message, quoted,
-    request, serve, text, until, value,
+    Daemon, Output, PATIENCE, World, client, connect, eventually, in_session, kind, message,
+    quoted, request, serve, text, until, value,
 };
 
 /// A call that tells of its family in a file and sleeps.
@@ -219,6 +219,29 @@ fn ends_a_call_at_the_deadline_of_its_client() {
             "{code}"
         );
         expect_end(daemon, &family).await;
+    });
+}
+
+#[test]
+fn ends_a_streamed_call_at_the_deadline_of_its_client() {
+    serve(&[], async |daemon| {
+        for session in ["", "s"] {
+            let mut call = Request::new(in_session(session, with_family("time.sleep(600)")));
+            call.set_timeout(Duration::from_secs(2));
+            let mut output = Output::of(&mut daemon.client(), call).await;
+            let family = Family::of(&mut output).await;
+            let late = output.rest().await.unwrap_err();
+            assert_eq!(late.code(), Code::DeadlineExceeded, "{late}");
+            expect_end(daemon, &family).await;
+        }
+        // The time is the client's, and none where nobody reads it.
+        for time in ["5S", "99999999H", "x", ""] {
+            let mut call = Request::new(request("'done'"));
+            call.metadata_mut()
+                .insert("grpc-timeout", time.parse().unwrap());
+            let mut output = Output::of(&mut daemon.client(), call).await;
+            assert_eq!(value(&output.rest().await.unwrap().1), "done", "{time}");
+        }
     });
 }
 

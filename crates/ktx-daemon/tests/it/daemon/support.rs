@@ -18,7 +18,7 @@ use tonic::metadata::MetadataValue;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status, Streaming};
+use tonic::{IntoRequest, Request, Status, Streaming};
 
 use crate::support::Environment;
 
@@ -327,7 +327,10 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    pub(crate) async fn of(client: &mut Client, request: v1::ExecuteRequest) -> Self {
+    pub(crate) async fn of(
+        client: &mut Client,
+        request: impl IntoRequest<v1::ExecuteRequest>,
+    ) -> Self {
         let events = client.execute_stream(request).await.unwrap().into_inner();
         Self {
             events,
