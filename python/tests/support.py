@@ -286,6 +286,20 @@ def wait_until(condition):
 
 
 @contextlib.contextmanager
+def few_frames_left():
+    """Let functions call each other no deeper than 40 levels from here."""
+    limit = sys.getrecursionlimit()
+    frame, depth = sys._getframe(), 0
+    while frame:
+        frame, depth = frame.f_back, depth + 1
+    sys.setrecursionlimit(depth + 40)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+@contextlib.contextmanager
 def stranger():
     """A process that is none of a warm parent's."""
     sleeping = [sys.executable, "-c", "import time; time.sleep(1000)"]

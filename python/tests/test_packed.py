@@ -9,11 +9,11 @@ import itertools
 import math
 import os
 import random
-import sys
 import time
 
 import msgpack
 import pytest
+from support import few_frames_left
 
 from ktx_daemon.packed import pack, unpack
 from ktx_daemon.values import MAX_DEPTH, UnserializableError
@@ -317,16 +317,8 @@ def test_agrees_with_itself_on_values_of_all_kinds():
 
 def test_is_no_victim_of_a_low_recursion_limit():
     value = nested(100, kinds=itertools.cycle(WRAPS[0]))
-    limit = sys.getrecursionlimit()
-    frame, depth = sys._getframe(), 0
-    while frame:
-        frame, depth = frame.f_back, depth + 1
-    sys.setrecursionlimit(depth + 40)
-    try:
-        with pytest.raises(UnserializableError, match=r"levels deep$"):
-            pack(value)
-    finally:
-        sys.setrecursionlimit(limit)
+    with few_frames_left(), pytest.raises(UnserializableError, match=r"levels deep$"):
+        pack(value)
 
 
 def test_is_fast_with_much():

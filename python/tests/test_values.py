@@ -9,6 +9,7 @@ import sys
 import types
 
 import pytest
+from support import few_frames_left
 
 from ktx_daemon.values import MAX_DEPTH, UnserializableError, encode
 
@@ -103,16 +104,8 @@ def test_stops_at_a_depth_that_readers_accept():
 
 def test_is_no_victim_of_a_low_recursion_limit():
     value = nested(100)
-    limit = sys.getrecursionlimit()
-    frame, depth = sys._getframe(), 0
-    while frame:
-        frame, depth = frame.f_back, depth + 1
-    sys.setrecursionlimit(depth + 40)
-    try:
-        with pytest.raises(UnserializableError, match=r"levels deep$"):
-            encode(value)
-    finally:
-        sys.setrecursionlimit(limit)
+    with few_frames_left(), pytest.raises(UnserializableError, match=r"levels deep$"):
+        encode(value)
 
 
 class Generic:
