@@ -1,8 +1,8 @@
 //! The ways of getting the package, and whether what came is what was published.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use ktx_os::command::Command;
 use serde::Deserialize;
 
@@ -97,19 +97,18 @@ pub(super) async fn files(scene: &Scene<'_>, project: &Project<'_>) -> Result<Fi
 impl Files {
     /// Fails unless these are the same files as others, and names those that are not.
     pub(super) fn check_same(&self, others: &Self) -> Result<()> {
-        let names: Vec<&str> = self
+        let names: BTreeSet<&str> = self
             .files
             .keys()
             .chain(others.files.keys())
             .filter(|name| self.files.get(*name) != others.files.get(*name))
             .map(String::as_str)
             .collect();
-        if !names.is_empty() {
-            bail!(
-                "These files are not those that npm installed: {}",
-                names.join(", ")
-            );
-        }
+        ensure!(
+            names.is_empty(),
+            "These files are not those that npm installed: {}",
+            names.into_iter().collect::<Vec<_>>().join(", ")
+        );
         Ok(())
     }
 }

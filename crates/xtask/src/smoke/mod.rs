@@ -16,15 +16,19 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 pub(crate) use journal::Smoked;
+pub(crate) use managers::Manager;
 
 use self::journal::Journal;
 use self::machine::Machine;
-use self::managers::{Manager, Project};
+use self::managers::Project;
 use self::published::Published;
 use self::tools::Tools;
 use crate::policy::{Access, Policy};
 use crate::registry::Registry;
 use crate::{repo, say};
+
+/// How long the registry may take for an answer.
+const ANSWER_MILLISECONDS: &str = "60000";
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -186,6 +190,7 @@ async fn machine_for(request: &Request<'_>) -> Result<Machine> {
     let mut machine = Machine::new()?;
     // Only a version that is not there yet is asked for again.
     machine.set("npm_config_fetch_retries", "0");
+    machine.set("npm_config_fetch_timeout", ANSWER_MILLISECONDS);
     if machine.var("NODE_EXTRA_CA_CERTS").is_none()
         && let Some(path) = npm_setting(request.registry, "cafile")?
     {
@@ -241,6 +246,7 @@ fn npm_setting(registry: &Registry, name: &str) -> Result<Option<String>> {
         .args(["config", "get", name])
         .envs(registry.environment())
         .quiet()
+        .ignore_stderr()
         .read()?;
     Ok(Some(value).filter(|value| !value.is_empty() && value != "null" && value != "undefined"))
 }

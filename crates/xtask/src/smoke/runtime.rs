@@ -10,6 +10,7 @@ use super::{Scene, machine};
 use crate::{repo, tools};
 
 const ES_PROGRAM: &str = include_str!("program.mjs");
+const IMPORT_PROGRAM: &str = include_str!("import.mjs");
 const COMMONJS_PROGRAM: &str = include_str!("program.cjs");
 const ES_TYPES: &str = include_str!("program.mts");
 const COMMONJS_TYPES: &str = include_str!("program.cts");
@@ -133,7 +134,12 @@ impl Life<'_> {
             })
             .await?;
         }
-        self.exec().await
+        self.exec().await?;
+        self.write("import.mjs", IMPORT_PROGRAM)?;
+        let command = self.project.node(&["import.mjs"]);
+        let output = self.scene.machine.run(&command).await?;
+        machine::expect(&command, &output, output.stdout.trim() == "42", "42")?;
+        Ok("the same files, and 6*7 is 42".to_owned())
     }
 
     async fn prune(&self) -> Result<String> {

@@ -6,12 +6,23 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use serde_json::json;
 
+use super::installs::Files;
 use super::machine::{self, Machine};
+use super::managers::Manager;
+use super::published::{self, Package, Published};
 use super::{Request, run_smoke};
 use crate::policy::Policy;
+use crate::registry::Registry;
 use crate::registry::verdaccio::Verdaccio;
 
 const VERSION: &str = "1.2.3";
+
+fn policy_that_waits(seconds: u64) -> Policy {
+    let mut policy = Policy::load().unwrap();
+    policy.smoke.availability_seconds = seconds;
+    policy.smoke.package_managers = vec!["npm".to_owned()];
+    policy
+}
 
 /// A registry of the test's own, and a policy that waits for a second.
 struct Place {
@@ -22,9 +33,7 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        let mut policy = Policy::load().unwrap();
-        policy.smoke.availability_seconds = 1;
-        policy.smoke.package_managers.truncate(1);
+        let policy = policy_that_waits(1);
         let dir = tempfile::tempdir().unwrap();
         let registry = Verdaccio::start_in(&policy, &dir.path().join("registry")).unwrap();
         Self {
@@ -118,12 +127,11 @@ fn waits_for_what_is_not_there_and_then_says_what_is_missing() {
 
 #[test]
 fn does_not_wait_for_a_registry_that_is_not_there() {
-    let mut place = Place::new();
-    place.policy.smoke.availability_seconds = 600;
-    let registry = crate::registry::Registry::at("http://127.0.0.1:9/", &place.policy.scope);
+    let policy = policy_that_waits(600);
+    let registry = Registry::at("http://127.0.0.1:9/", &policy.scope);
     let smoked = run_smoke(&Request {
-        policy: &place.policy,
-        package: &place.policy.root_package(),
+        policy: &policy,
+        package: &policy.root_package(),
         version: VERSION,
         tag: None,
         registry: &registry,
@@ -147,6 +155,53 @@ fn finds_a_package_without_its_command_and_one_with_another_version_inside() {
     assert!(
         other_version.contains("did not print the version `1.0.1`\n1.0.0"),
         "{other_version}"
+    );
+}
+
+#[test]
+fn tells_what_was_installed_from_what_is_published() {
+    let package = |name: &str, integrity: &str| Package {
+        name: name.to_owned(),
+        integrity: integrity.to_owned(),
+    };
+    let published = Published {
+        root: package("a", "sha512-AAAA"),
+        platform: package("a-host", "sha512-BBBB"),
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let lock_path = dir.path().join("yarn.lock");
+    fs_err::write(&lock_path, "integrity sha512-AAAA\nintegrity sha512-BBBB\n").unwrap();
+    published::check_lock(&lock_path, &published).unwrap();
+    fs_err::write(&lock_path, "integrity sha512-AAAA\nintegrity sha512-CCCC\n").unwrap();
+    let message = published::check_lock(&lock_path, &published)
+        .unwrap_err()
+        .to_string();
+    for part in ["`a-host`", "sha512-BBBB", "sha512-CCCC"] {
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn knows_every_package_manager_of_the_policy() {
+    for name in Policy::load().unwrap().smoke.package_managers {
+        assert_eq!(Manager::named(&name).unwrap().name(), name);
+    }
+}
+
+#[test]
+fn names_the_files_that_differ() {
+    let files = |content: &str| -> Files {
+        serde_json::from_value(json!({
+            "versions": { "a": VERSION },
+            "files": { "a/index.js": content, "a/package.json": "same" },
+        }))
+        .unwrap()
+    };
+    files("one").check_same(&files("one")).unwrap();
+    let message = files("one").check_same(&files("two")).unwrap_err();
+    assert!(
+        message.to_string().ends_with("installed: a/index.js"),
+        "{message}"
     );
 }
 
