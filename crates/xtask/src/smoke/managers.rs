@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result};
 use ktx_os::command::Command;
 
 use super::machine::Machine;
@@ -12,7 +12,7 @@ use crate::registry::Registry;
 
 /// A package manager.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Manager {
+pub(crate) enum Manager {
     Npm,
     Pnpm,
     YarnClassic,
@@ -22,19 +22,25 @@ pub(super) enum Manager {
 }
 
 impl Manager {
+    /// Every one.
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Npm,
+        Self::Pnpm,
+        Self::YarnClassic,
+        Self::YarnPnp,
+        Self::Bun,
+    ];
+
     /// The one that the policy calls by this name.
-    pub(super) fn named(name: &str) -> Result<Self> {
-        Ok(match name {
-            "npm" => Self::Npm,
-            "pnpm" => Self::Pnpm,
-            "yarn-classic" => Self::YarnClassic,
-            "yarn-pnp" => Self::YarnPnp,
-            "bun" => Self::Bun,
-            other => bail!("The smoke test knows no package manager `{other}`"),
-        })
+    pub(crate) fn named(name: &str) -> Result<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|manager| manager.name() == name)
+            .with_context(|| format!("The smoke test knows no package manager `{name}`"))
     }
 
-    pub(super) fn name(self) -> &'static str {
+    /// What the policy calls it.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Npm => "npm",
             Self::Pnpm => "pnpm",
