@@ -128,15 +128,12 @@ impl Machine {
         } else {
             LEAVING
         };
-        let left = leaving(&root_dir, grace).await?;
-        for process in &left {
-            process.kill()?;
-        }
-        let killed = leaving(&root_dir, LEAVING).await?;
+        let left = left_after(&root_dir, grace, |_| Ok(())).await?;
+        let unending = left_after(&root_dir, LEAVING, Found::kill).await?;
         ensure!(
-            killed.is_empty(),
+            unending.is_empty(),
             "Processes cannot be ended:\n{}",
-            lines(&killed)
+            lines(&unending)
         );
         self.user.delete()?;
         ensure!(
@@ -148,11 +145,16 @@ impl Machine {
     }
 }
 
-/// The processes that are still there after a while.
-async fn leaving(root_dir: &Path, within: Duration) -> Result<Vec<Found>> {
+/// The processes that are still there after a while in which something is done with each.
+async fn left_after(
+    root_dir: &Path,
+    within: Duration,
+    treat: impl Fn(&Found) -> Result<()>,
+) -> Result<Vec<Found>> {
     let deadline = Instant::now() + within;
     loop {
         let left = processes::below(root_dir)?;
+        left.iter().try_for_each(&treat)?;
         if left.is_empty() || Instant::now() >= deadline {
             return Ok(left);
         }

@@ -144,6 +144,17 @@ impl Request<'_> {
     }
 
     fn check(&self) -> Result<()> {
+        let url = self.registry.url();
+        let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+        if authority
+            .split('/')
+            .next()
+            .is_some_and(|host| host.contains('@'))
+        {
+            bail!(
+                "The registry's address holds credentials; log in with `npm login` and leave them out"
+            );
+        }
         // The packages of the platforms are named after this one.
         let name = self.policy.root_package();
         if self.package != name {

@@ -142,6 +142,22 @@ fn does_not_wait_for_a_registry_that_is_not_there() {
 }
 
 #[test]
+fn refuses_an_address_with_a_password_and_does_not_repeat_it() {
+    let policy = policy_that_waits(1);
+    let registry = Registry::at("http://me:secret@127.0.0.1:9/", &policy.scope);
+    let smoked = run_smoke(&Request {
+        policy: &policy,
+        package: &policy.root_package(),
+        version: VERSION,
+        tag: None,
+        registry: &registry,
+    });
+    let message = format!("{:#}", smoked.unwrap_err());
+    assert!(message.contains("npm login"), "{message}");
+    assert!(!message.contains("secret"), "{message}");
+}
+
+#[test]
 fn finds_a_package_without_its_command_and_one_with_another_version_inside() {
     let place = Place::new();
     place.publish("1.0.0", "1.0.0", false);
