@@ -22,25 +22,28 @@ pub(super) fn find(pid: u32) -> io::Result<Option<Found>> {
         Err(error) if is_gone(&error) => return Ok(None),
         Err(error) => return Err(error),
     };
-    // The name of the program stands in parentheses and may contain any byte.
-    let text = String::from_utf8_lossy(&text);
-    let fields: Vec<&str> = text
-        .rsplit_once(')')
-        .map(|(_, rest)| rest.split_ascii_whitespace().collect())
-        .unwrap_or_default();
-    let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
-    let found = (|| {
-        let group = u32::try_from(number(5)?).ok()?;
-        Some((*fields.first()?, group, number(22)?))
-    })();
-    match found {
-        Some(("Z" | "X" | "x", ..)) => Ok(None),
-        Some((_, group, start_time)) => Ok(Some(Found { start_time, group })),
-        None => Err(io::Error::new(
+    parse(&String::from_utf8_lossy(&text)).map_err(|()| {
+        io::Error::new(
             io::ErrorKind::InvalidData,
             format!("`/proc/{pid}/stat` is not what proc(5) describes"),
-        )),
+        )
+    })
+}
+
+/// The process that a line of `proc_pid_stat(5)` is about, unless it has ended.
+fn parse(text: &str) -> Result<Option<Found>, ()> {
+    // The name of the program stands in parentheses and may contain any byte.
+    let (_, rest) = text.rsplit_once(')').ok_or(())?;
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    let field = |number: usize| fields.get(number - 3).copied().ok_or(());
+    // One that the system is letting go of has no group any more, in whatever
+    // state it is shown.
+    if matches!(field(3)?, "Z" | "X" | "x") || field(5)? == "-1" {
+        return Ok(None);
     }
+    let group = field(5)?.parse().map_err(drop)?;
+    let start_time = field(22)?.parse().map_err(drop)?;
+    Ok(Some(Found { start_time, group }))
 }
 
 /// Whether a process ended while it was looked at.
@@ -123,6 +126,26 @@ impl Handle {
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    const REST: &str = "0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 256990 76398592";
+
+    #[test]
+    fn reads_what_the_system_says_of_a_process() {
+        let read = |text: &str| parse(text).map(|found| found.map(|it| (it.group, it.start_time)));
+        let running = format!("12 (a) S 1 (b) R 7 34 34 {REST}");
+        assert_eq!(read(&running), Ok(Some((34, 256_990))));
+        for gone in ["Z 7 34 34", "X 7 34 34", "S 0 -1 -1"] {
+            assert_eq!(read(&format!("12 (a) {gone} {REST}")), Ok(None), "{gone}");
+        }
+        for nonsense in ["", "12 (a)", "12 (a) S 1", "12 (a) S 1 x 1"] {
+            assert_eq!(read(nonsense), Err(()), "{nonsense}");
         }
     }
 }
