@@ -1,6 +1,8 @@
 // A daemon for the tests of its clients: the real protocol, spoken by the gRPC project's own server,
 // with answers that each test gives.
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
+import type { AddressInfo, Server as SocketServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
@@ -17,6 +19,7 @@ import {
 } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
 import { onTestFinished } from 'vitest';
+import { Channel } from '../src/grpc.js';
 import type { DaemonAccess } from '../src/daemon-types.js';
 
 const PROTOS = join(import.meta.dirname, '../../../crates/ktx-protocol/proto');
@@ -108,4 +111,17 @@ export async function fakeDaemon(answers: Answers, path = socketPath()): Promise
 
 function checkToken([given]: unknown[], { token }: DaemonAccess): void {
   if (given !== `Bearer ${token}`) throw refusal(status.UNAUTHENTICATED, 'No valid token');
+}
+
+/** Has a server listen, and returns a channel to it. Both end with the test. */
+export async function channelTo(server: SocketServer): Promise<Channel> {
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const channel = new Channel({ endpoint: `127.0.0.1:${port}`, token: '' });
+  onTestFinished(() => {
+    channel.close();
+    server.close();
+  });
+  return channel;
 }

@@ -2,12 +2,20 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { type Http2Server, createServer as createHttp2Server } from 'node:http2';
-import { type AddressInfo, createServer } from 'node:net';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { Channel, Status } from '../src/grpc.js';
 import { PythonService } from '../src/python-service.js';
-import { type Answers, type Streaming, fakeDaemon, refusal, socketPath, status } from './daemon.js';
+import {
+  type Answers,
+  type Streaming,
+  channelTo,
+  fakeDaemon,
+  refusal,
+  socketPath,
+  status,
+} from './daemon.js';
 import { DIST } from './support.js';
 
 async function connected(answers: Answers) {
@@ -324,15 +332,7 @@ describe('a server that speaks something else', () => {
   async function http2(onServer: (server: Http2Server) => void): Promise<Channel> {
     const server = createHttp2Server();
     onServer(server);
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    const { port } = server.address() as AddressInfo;
-    const channel = new Channel({ endpoint: `127.0.0.1:${port}`, token: '' });
-    onTestFinished(() => {
-      channel.close();
-      server.close();
-    });
-    return channel;
+    return await channelTo(server);
   }
 
   it.each([

@@ -1,15 +1,15 @@
 // The HTTP/2 client against Node's own server, and against servers that break its rules.
-import { once } from 'node:events';
 import {
   type Http2Server,
   type ServerHttp2Stream,
   type Settings,
   createServer as createHttp2Server,
 } from 'node:http2';
-import { type AddressInfo, type Socket, createServer } from 'node:net';
+import { type Socket, createServer } from 'node:net';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
-import { Channel, PREFIX_BYTES, setPrefix } from '../src/grpc.js';
+import { type Channel, PREFIX_BYTES, setPrefix } from '../src/grpc.js';
 import { readFields, writeFields } from '../src/hpack.js';
+import { channelTo } from './daemon.js';
 
 function message(text: string): Buffer {
   return setPrefix(Buffer.concat([Buffer.alloc(PREFIX_BYTES), Buffer.from(text)]));
@@ -29,15 +29,7 @@ async function connected(
 ): Promise<{ channel: Channel; server: Http2Server }> {
   const server = createHttp2Server({ settings });
   server.on('stream', (stream) => onStream(stream, server));
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  const channel = new Channel({ endpoint: `127.0.0.1:${port}`, token: '' });
-  onTestFinished(() => {
-    channel.close();
-    server.close();
-  });
-  return { channel, server };
+  return { channel: await channelTo(server), server };
 }
 
 describe('a request', () => {
@@ -163,15 +155,7 @@ describe('a server that', () => {
         if (chunk.includes('/a/b')) for (const answer of answers) socket.write(answer);
       });
     });
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    const { port } = server.address() as AddressInfo;
-    const channel = new Channel({ endpoint: `127.0.0.1:${port}`, token: '' });
-    onTestFinished(() => {
-      channel.close();
-      server.close();
-    });
-    return channel;
+    return await channelTo(server);
   }
 
   function frame(type: number, flags: number, id: number, payload: Buffer = Buffer.alloc(0)): Buffer {
