@@ -15,7 +15,9 @@ mod manifest;
 mod npm;
 mod policy;
 mod project;
+mod promote;
 mod registry;
+mod release;
 mod repo;
 mod rust_std;
 mod say;
@@ -59,6 +61,10 @@ enum Verb {
     Cross(cross::Options),
     /// Pack the npm packages
     Npm(npm::Options),
+    /// Build, verify, publish and try a release
+    Release(release::Options),
+    /// Let a dist-tag name a version that is published
+    Promote(promote::Options),
     /// Pin the uv that ktx fetches where there is none
     UvPins(uv_pins::Options),
     /// Install and use what is on a registry as a user would
@@ -91,6 +97,8 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Addon(options) => addon::run(&options)?,
         Verb::Cross(options) => cross::run(&options)?,
         Verb::Npm(options) => npm::run(&options)?,
+        Verb::Release(options) => release::run(&options)?,
+        Verb::Promote(options) => promote::run(&options)?,
         Verb::UvPins(options) => uv_pins::run(&options)?,
         Verb::Smoke(options) => smoke::run(&options)?,
         Verb::Tidy(options) => tidy::run(&options)?,

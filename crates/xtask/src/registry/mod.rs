@@ -2,6 +2,8 @@
 //! own configuration, which nothing here reads.
 
 mod answer;
+#[cfg(test)]
+pub(crate) mod faulty;
 pub(crate) mod verdaccio;
 
 use std::collections::BTreeMap;
@@ -93,6 +95,12 @@ impl Registry {
     pub(crate) fn with_own(mut self, own: Own) -> Self {
         self.own = Some(own);
         self
+    }
+
+    /// What npm keeps for it alone.
+    #[cfg(test)]
+    pub(crate) fn own(&self) -> Option<&Own> {
+        self.own.as_ref()
     }
 
     /// The same with other bounds.
