@@ -175,6 +175,7 @@ fn configure_yarn(dir: &Path, registry: &Registry) -> Result<()> {
     let mut settings = format!(
         "npmRegistryServer: {url:?}\n\
          nodeLinker: pnp\n\
+         pnpEnableEsmLoader: true\n\
          enableImmutableInstalls: false\n\
          enableTelemetry: false\n\
          httpRetry: 0\n\

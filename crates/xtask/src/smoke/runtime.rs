@@ -140,7 +140,7 @@ impl Life<'_> {
         let command = self.project.node(&["import.mjs"]);
         let output = self.scene.machine.run(&command).await?;
         machine::expect(&command, &output, output.stdout.trim() == "42", "42")?;
-        Ok("the same files, and 6*7 is 42".to_owned())
+        Ok("npm's files, and 6*7 is 42 in the command and a program".to_owned())
     }
 
     async fn prune(&self) -> Result<String> {
