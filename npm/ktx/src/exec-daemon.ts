@@ -58,7 +58,9 @@ async function attempt(
   signal: AbortSignal | undefined,
 ): Promise<Attempt> {
   const socket = openSocket(access.endpoint);
-  // The daemon answers while the client is loaded, once the system has heard that it is called.
+  // The daemon answers while the client is loaded, once it has heard the first words. The first turn
+  // may be the rest of the present one; in the next one they are said.
+  await new Promise(setImmediate);
   await new Promise(setImmediate);
   const client = await import('./client.js');
   const service = new client.PythonService(access, socket);
