@@ -1,7 +1,7 @@
 // The commands as functions: what they call, with what, and what they write.
 import { join } from 'node:path';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import { VERSION, ktxModule as ktx, temporaryDirectory } from './support/user.js';
+import { PACKAGE, VERSION, ktxModule as ktx, temporaryDirectory } from './support/user.js';
 
 const CLI_VERSION = '1.2.3';
 const runtimeRoot = join(temporaryDirectory('commands-'), 'runtime');
@@ -121,6 +121,6 @@ describe('runKtxRuntime and runKtxCli', () => {
   });
 
   test('getKtxCliPackageInfo gives name and version', () => {
-    expect(ktx.getKtxCliPackageInfo()).toEqual({ name: '@scope/ktx', version: VERSION });
+    expect(ktx.getKtxCliPackageInfo()).toEqual({ name: PACKAGE, version: VERSION });
   });
 });

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { uvThatBefore } from './support/fakes.js';
 import { run } from './support/processes.js';
-import { User, VERSION, ktxModule as ktx, suite } from './support/user.js';
+import { PACKAGE, User, VERSION, ktxModule as ktx, suite } from './support/user.js';
 
 test(
   'of 32 installations at once one does the work and all succeed',
@@ -40,7 +40,7 @@ test('two versions installed at once on one root are both ready', async () => {
   const user = new User();
   const other = '0.0.1-other.1';
   const program = `
-    const { installManagedPythonRuntime } = require('@scope/ktx');
+    const { installManagedPythonRuntime } = require('${PACKAGE}');
     const options = { cliVersion: process.argv[1], features: ['core'], force: true };
     installManagedPythonRuntime(options).then(({ status }) => console.log(status));`;
   const install = (version: string) =>

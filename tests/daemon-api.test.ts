@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { PythonConnection } from '@scope/ktx';
 import { type DaemonUser, commandLines, expectGone, userWithRuntime } from './support/daemons.js';
 import { eventually, run } from './support/processes.js';
-import { ktxModule, suite } from './support/user.js';
+import { PACKAGE, ktxModule, suite } from './support/user.js';
 
 const { PythonRuntime, readManagedPythonDaemonStatus, stopManagedPythonDaemon } = ktxModule;
 
@@ -223,7 +223,7 @@ describe('a client', () => {
     const script = join(user.project, `ends-${process.pid}.mjs`);
     writeFileSync(
       script,
-      `import { PythonRuntime } from '@scope/ktx';
+      `import { PythonRuntime } from '${PACKAGE}';
 const python = await (await PythonRuntime.ensure()).connect();
 console.log((await python.execute('1')).value);
 if (process.argv[2] === 'close') await python.close();

@@ -2,9 +2,11 @@
 import { readdirSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { beforeEach, expect, test } from 'vitest';
-import { ASSET_DIR, User, VERSION, copyOfPackages, temporaryDirectory } from './support/user.js';
+import { ASSET_DIR, PACKAGE, User, VERSION, copyOfPackages, temporaryDirectory } from './support/user.js';
 
 const NAME = basename(dirname(ASSET_DIR));
+const SCOPE = dirname(PACKAGE);
+const OTHER = `${basename(PACKAGE)}-darwin-arm64`;
 
 let user: User;
 let packageDir: string;
@@ -12,14 +14,14 @@ let packageDir: string;
 beforeEach(() => {
   const project = copyOfPackages(join(temporaryDirectory('loader-'), 'project'));
   user = new User({ project });
-  packageDir = join(project, 'node_modules/@scope', NAME);
+  packageDir = join(project, 'node_modules', SCOPE, NAME);
 });
 
 const faults: [string, () => void, RegExp][] = [
   [
     'missing',
     () => rmSync(packageDir, { recursive: true }),
-    new RegExp(`^Cannot find the package @scope/${NAME}`),
+    new RegExp(`^Cannot find the package ${SCOPE}/${NAME}`),
   ],
   [
     'without its addon',
@@ -38,8 +40,8 @@ const faults: [string, () => void, RegExp][] = [
   ],
   [
     "another platform's",
-    () => renameSync(packageDir, join(packageDir, '../ktx-darwin-arm64')),
-    /^Cannot find the package .*\nFound instead: @scope\/ktx-darwin-arm64, /,
+    () => renameSync(packageDir, join(packageDir, '..', OTHER)),
+    new RegExp(`^Cannot find the package .*\\nFound instead: ${SCOPE}/${OTHER}, `),
   ],
 ];
 

@@ -3,11 +3,11 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { describe, expect, test } from 'vitest';
-import { User, VERSION, ktxModule as ktx, run, suite } from './support/user.js';
+import { PACKAGE, User, VERSION, ktxModule as ktx, run, suite } from './support/user.js';
 
 describe('the package', () => {
   test('gives import and require the same functions and classes', async () => {
-    const entry = pathToFileURL(join(suite.project, 'node_modules/@scope/ktx/dist/index.mjs')).href;
+    const entry = pathToFileURL(join(suite.project, 'node_modules', PACKAGE, 'dist/index.mjs')).href;
     const imported = (await import(/* @vite-ignore */ entry)) as typeof ktx;
     expect(Object.keys(imported).toSorted()).toEqual(
       Object.keys(ktx)
@@ -18,8 +18,7 @@ describe('the package', () => {
   });
 
   test('is found by name from an ES module', async () => {
-    const program =
-      "import { getKtxCliPackageInfo as info } from '@scope/ktx'; console.log(info().version)";
+    const program = `import { getKtxCliPackageInfo as info } from '${PACKAGE}'; console.log(info().version)`;
     const done = await run(join(suite.path, 'node'), ['--input-type=module', '-e', program], {
       env: {},
       cwd: suite.project,
@@ -32,7 +31,7 @@ describe('the package', () => {
     await user.install();
     const program = `
       const { parentPort, workerData } = require('node:worker_threads');
-      const entry = require.resolve('@scope/ktx', { paths: [workerData.project] });
+      const entry = require.resolve('${PACKAGE}', { paths: [workerData.project] });
       const load = () => { delete require.cache[entry]; return require(entry); };
       (async () => {
         const [first, second] = [load(), load()];

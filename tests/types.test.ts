@@ -2,7 +2,7 @@
 import { symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { copyOfPackages, run, suite, temporaryDirectory } from './support/user.js';
+import { PACKAGE, copyOfPackages, run, suite, temporaryDirectory } from './support/user.js';
 
 const NODE_MODULES = join(import.meta.dirname, '../node_modules');
 
@@ -38,11 +38,11 @@ const NAMES =
 test.each([
   [
     'consumer.mts',
-    `import { ${NAMES} } from '@scope/ktx';\nimport type { Exec, InstallResult } from '@scope/ktx';\n${USE}`,
+    `import { ${NAMES} } from '${PACKAGE}';\nimport type { Exec, InstallResult } from '${PACKAGE}';\n${USE}`,
   ],
   [
     'consumer.cts',
-    `import ktx = require('@scope/ktx');\nimport type { Exec, InstallResult } from '@scope/ktx';\nconst { ${NAMES.replace('KtxError, PythonRuntime, ', '')} } = ktx;\nimport KtxError = ktx.KtxError;\nimport PythonRuntime = ktx.PythonRuntime;\n${USE}`,
+    `import ktx = require('${PACKAGE}');\nimport type { Exec, InstallResult } from '${PACKAGE}';\nconst { ${NAMES.replace('KtxError, PythonRuntime, ', '')} } = ktx;\nimport KtxError = ktx.KtxError;\nimport PythonRuntime = ktx.PythonRuntime;\n${USE}`,
   ],
 ])('%s compiles with the strictest settings', { timeout: 120_000 }, async (file, source) => {
   const project = copyOfPackages(join(temporaryDirectory('types-'), 'project'));

@@ -28,6 +28,8 @@ export interface Suite {
   /** A runtime root in which uv is kept and the cache is filled. */
   seed: string;
   version: string;
+  /** Name of the package that people install, with the scope. */
+  packageName: string;
 }
 
 declare module 'vitest' {
@@ -45,7 +47,10 @@ export default function setup({ provide }: TestProject): () => void {
   const path = join(directory, 'bin');
   linkPrograms(path);
   const project = join(directory, 'project');
-  const version = installPackages(project, directory);
+  installPackages(project, directory);
+  const packageName = policyName();
+  const manifest = join(project, 'node_modules', packageName, 'package.json');
+  const { version } = JSON.parse(readFileSync(manifest, 'utf8')) as { version: string };
   const network = Object.fromEntries(
     Object.entries(process.env).filter(
       (entry): entry is [string, string] => entry[1] !== undefined && NETWORK.test(entry[0]),
@@ -57,7 +62,7 @@ export default function setup({ provide }: TestProject): () => void {
     env: { ...network, PATH: path, HOME: directory, KTX_RUNTIME_ROOT: seed },
     stdio: ['ignore', 'ignore', 'inherit'],
   });
-  provide('suite', { directory, project, path, network, seed, version });
+  provide('suite', { directory, project, path, network, seed, version, packageName });
   return () => {
     // A mount that a test left behind is somebody's files.
     execFileSync('rm', ['-rf', '--one-file-system', directory]);
@@ -76,7 +81,7 @@ function linkPrograms(directory: string): void {
 }
 
 // Offline and with an empty home: the packages need nothing from anywhere.
-function installPackages(project: string, home: string): string {
+function installPackages(project: string, home: string): void {
   const packs = process.env['KTX_TEST_PACKS'] ?? join(CHECKOUT, 'target/ktx/packs');
   const tarballs = existsSync(packs)
     ? readdirSync(packs).filter((name) => name.endsWith('.tgz'))
@@ -97,6 +102,12 @@ function installPackages(project: string, home: string): string {
       stdio: ['ignore', 'ignore', 'inherit'],
     },
   );
-  const manifest = readFileSync(join(project, 'node_modules/@scope/ktx/package.json'), 'utf8');
-  return (JSON.parse(manifest) as { version: string }).version;
+}
+
+function policyName(): string {
+  const policy = JSON.parse(readFileSync(join(CHECKOUT, 'release/policy.json'), 'utf8')) as {
+    scope: string;
+    package: string;
+  };
+  return `${policy.scope}/${policy.package}`;
 }

@@ -10,25 +10,27 @@ import {
   readdirSync,
 } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { expect, inject } from 'vitest';
 import type * as Ktx from '@scope/ktx';
 import { type Finished, type Running, run, start } from './processes.js';
 
 export const suite = inject('suite');
 export const VERSION = suite.version;
+/** Name of the package, as programs import it. */
+export const PACKAGE = suite.packageName;
 
-const PACKAGES = join(suite.project, 'node_modules/@scope');
+const PACKAGES = join(suite.project, 'node_modules', dirname(PACKAGE));
 
 /** The installed package, as a CommonJS program gets it. */
 export const ktxModule = createRequire(join(suite.project, 'package.json'))(
-  '@scope/ktx',
+  PACKAGE,
 ) as typeof Ktx;
 
 /** The directory of the asset that was installed with the packages. */
 export const ASSET_DIR = join(
   PACKAGES,
-  readdirSync(PACKAGES).find((name) => name !== 'ktx') ?? '',
+  readdirSync(PACKAGES).find((name) => name !== basename(PACKAGE)) ?? '',
   'python',
 );
 

@@ -12,7 +12,7 @@ use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use xshell::{Cmd, Shell};
 
-use crate::policy::Policy;
+use crate::policy::{Names, Policy};
 use crate::project::Project;
 use crate::{npm, repo, say, uv};
 use table::{Place, Row};
@@ -63,6 +63,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let bench = Bench {
         runs: options.runs,
         sh: project.shell()?,
+        package: policy.root_package(),
+        names: Names::of(&policy)?,
         project,
     };
     bench
@@ -99,6 +101,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 struct Bench {
     runs: usize,
     sh: Shell,
+    /// The npm name of what is measured.
+    package: String,
+    names: Names,
     project: Project,
 }
 

@@ -11,7 +11,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::policy::Policy;
+use crate::policy::{Names, Policy};
 use crate::project::Project;
 use crate::steps::capture;
 use crate::tools::{self, PythonTools};
@@ -21,10 +21,12 @@ const DOCUMENTS: [&str; 2] = ["README.md", "CONTRIBUTING.md"];
 const DOCUMENTS_DIR: &str = "docs";
 const PROTO_DIR: &str = "crates/ktx-protocol/proto";
 
+/// The package's name in what follows.
+const PACKAGE: &str = "PACKAGE";
 /// Commands that are shown and not run, each with the reason.
 const NOT_RUN: [(&str, &str); 4] = [
     (
-        "npm install @scope/ktx",
+        "npm install PACKAGE",
         "the packages are not on a registry; the project has the packed ones",
     ),
     ("cargo xtask test", "it is what runs this"),
@@ -73,10 +75,11 @@ enum Kind {
 
 /// Runs everything that the documents show; gives how much that was.
 pub(crate) fn run_commands(policy: &Policy, packs_dir: &Path) -> Result<String> {
-    let documents = documents()?;
+    let documents = documents(policy)?;
     let project = Project::with_packages(&npm::tarballs(policy, packs_dir)?)?;
     let mut runner = Runner {
         project: &project,
+        shown_only: shown_only(policy),
         grpc: OnceCell::new(),
         seen: BTreeSet::new(),
         commands: 0,
@@ -106,20 +109,19 @@ pub(crate) fn run_commands(policy: &Policy, packs_dir: &Path) -> Result<String> 
 }
 
 /// What is wrong with the documents themselves.
-pub(crate) fn problems() -> Result<Vec<String>> {
-    let documents = documents()?;
+pub(crate) fn problems(policy: &Policy) -> Result<Vec<String>> {
+    let documents = documents(policy)?;
     let blocks = || documents.iter().flat_map(|document| &document.blocks);
     let shown: BTreeSet<String> = blocks()
         .flat_map(|block| commands(&block.text).collect::<Vec<_>>())
         .collect();
-    let unknown_commands = NOT_RUN
-        .iter()
-        .map(|(command, _)| *command)
-        .filter(|command| !shown.contains(*command));
+    let unknown_commands = shown_only(policy)
+        .into_iter()
+        .filter(|command| !shown.contains(command));
     let unknown_languages = LANGUAGES_NOT_RUN
         .iter()
         .filter(|(_, reason)| !blocks().any(|block| block.kind == Kind::NotRun(reason)))
-        .map(|(language, _)| *language);
+        .map(|(language, _)| (*language).to_owned());
     Ok(unknown_commands
         .chain(unknown_languages)
         .map(|exempt| {
@@ -128,7 +130,9 @@ pub(crate) fn problems() -> Result<Vec<String>> {
         .collect())
 }
 
-fn documents() -> Result<Vec<Document>> {
+/// The documents, with the package's name as the policy has it.
+fn documents(policy: &Policy) -> Result<Vec<Document>> {
+    let package = Names::of(policy)?;
     let mut names: Vec<String> = DOCUMENTS.map(str::to_owned).to_vec();
     let mut guides = Vec::new();
     for entry in fs_err::read_dir(repo::path(DOCUMENTS_DIR))? {
@@ -143,7 +147,7 @@ fn documents() -> Result<Vec<Document>> {
         .into_iter()
         .map(|name| {
             let text = fs_err::read_to_string(repo::path(&name))?;
-            let blocks = parse(&text).with_context(|| format!("`{name}`"))?;
+            let blocks = parse(&package.in_text(&text)).with_context(|| format!("`{name}`"))?;
             Ok(Document { name, blocks })
         })
         .collect()
@@ -191,12 +195,17 @@ fn commands(text: &str) -> impl Iterator<Item = String> + '_ {
         .map(str::to_owned)
 }
 
-fn is_run(command: &str) -> bool {
-    NOT_RUN.iter().all(|(shown, _)| *shown != command)
+fn shown_only(policy: &Policy) -> BTreeSet<String> {
+    let package = policy.root_package();
+    let commands = NOT_RUN
+        .iter()
+        .map(|(command, _)| command.replace(PACKAGE, &package));
+    commands.collect()
 }
 
 struct Runner<'a> {
     project: &'a Project,
+    shown_only: BTreeSet<String>,
     /// Made when a block is the first to need it.
     grpc: OnceCell<PythonTools>,
     /// Commands of the checkout: they build, and need not do so twice.
@@ -207,10 +216,16 @@ struct Runner<'a> {
 }
 
 impl Runner<'_> {
+    fn to_run(&self, block: &Block) -> Vec<String> {
+        commands(&block.text)
+            .filter(|command| !self.shown_only.contains(command))
+            .collect()
+    }
+
     fn run(&mut self, block: &Block) -> Result<()> {
         match block.kind {
             Kind::Checkout => {
-                for command in commands(&block.text).filter(|command| is_run(command)) {
+                for command in self.to_run(block) {
                     if self.seen.insert(command.clone()) {
                         run_in_checkout(&command)?;
                         self.commands += 1;
@@ -218,7 +233,7 @@ impl Runner<'_> {
                 }
             }
             Kind::Project => {
-                for command in commands(&block.text).filter(|command| is_run(command)) {
+                for command in self.to_run(block) {
                     self.run_in_project(&command)?;
                     self.commands += 1;
                 }

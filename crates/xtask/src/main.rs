@@ -4,6 +4,7 @@ mod addon;
 mod apple;
 mod bench;
 mod build;
+mod changelog;
 mod cross;
 mod debian;
 mod demo;
@@ -65,6 +66,10 @@ enum Verb {
     Release(release::Options),
     /// Let a dist-tag name a version that is published
     Promote(promote::Options),
+    /// Bring the schema and the packages' names in line with the release policy
+    Policy(policy::Options),
+    /// Set the version in all places at once
+    Version(version::Options),
     /// Pin the uv that ktx fetches where there is none
     UvPins(uv_pins::Options),
     /// Install and use what is on a registry as a user would
@@ -99,6 +104,8 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Npm(options) => npm::run(&options)?,
         Verb::Release(options) => release::run(&options)?,
         Verb::Promote(options) => promote::run(&options)?,
+        Verb::Policy(options) => policy::run(&options)?,
+        Verb::Version(options) => version::run(&options)?,
         Verb::UvPins(options) => uv_pins::run(&options)?,
         Verb::Smoke(options) => smoke::run(&options)?,
         Verb::Tidy(options) => tidy::run(&options)?,

@@ -1,7 +1,11 @@
 //! `release/policy.json`: what is published, for which platforms, within which limits.
 
+mod drift;
+mod names;
+mod schema;
 mod tags;
 mod validate;
+mod verb;
 
 use std::collections::BTreeMap;
 
@@ -9,7 +13,9 @@ use anyhow::{Context, Result, anyhow};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub(crate) use names::Names;
 pub(crate) use tags::Tag;
+pub(crate) use verb::{Options, problems, run};
 
 use crate::repo;
 
@@ -24,8 +30,10 @@ pub(crate) struct Policy {
     #[serde(rename = "$schema")]
     schema: Option<String>,
     /// Scope of every npm package, with the `@`.
+    #[schemars(regex(pattern = "^@[a-z0-9][a-z0-9._-]*$"))]
     pub(crate) scope: String,
     /// Name of the npm package that people install, without the scope.
+    #[schemars(regex(pattern = "^[a-z0-9][a-z0-9._-]*$"))]
     pub(crate) package: String,
     /// Where packages are published; null means what npm is configured with.
     pub(crate) registry: Option<String>,
@@ -141,9 +149,11 @@ pub(crate) struct Unavailable {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct Smoke {
-    /// The package managers that install it.
+    /// The package managers that install it; one of them is npm.
+    #[schemars(schema_with = "schema::package_managers")]
     pub(crate) package_managers: Vec<String>,
     /// How long a registry may take to show what it accepted.
+    #[schemars(range(min = 1, max = 3600))]
     pub(crate) availability_seconds: u64,
 }
 
@@ -152,12 +162,16 @@ pub(crate) struct Smoke {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct MaxBytes {
     /// The native addon.
+    #[schemars(range(min = 1))]
     pub(crate) addon: u64,
     /// The Python wheel of one platform.
+    #[schemars(range(min = 1))]
     pub(crate) wheel: u64,
     /// The packed root package.
+    #[schemars(range(min = 1))]
     pub(crate) root_tarball: u64,
     /// The packed package of one platform.
+    #[schemars(range(min = 1))]
     pub(crate) platform_tarball: u64,
 }
 

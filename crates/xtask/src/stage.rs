@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
-use crate::policy::{Platform, Policy};
+use crate::policy::{Names, Platform, Policy};
 use crate::target::Target;
 use crate::{addon, lock, manifest, repo, say, tools, wheel};
 
@@ -73,8 +73,10 @@ pub(crate) fn stage_root(policy: &Policy) -> Result<PathBuf> {
         .run()?;
 
     let source_dir = repo::path("npm/ktx");
-    let manifest: Map<String, Value> =
-        serde_json::from_str(&fs_err::read_to_string(source_dir.join("package.json"))?)?;
+    let names = Names::of(policy)?;
+    let manifest: Map<String, Value> = serde_json::from_str(
+        &names.in_text(&fs_err::read_to_string(source_dir.join("package.json"))?),
+    )?;
     let dir = dir_of(&policy.root_package());
     if dir.exists() {
         fs_err::remove_dir_all(&dir)?;
@@ -93,7 +95,9 @@ pub(crate) fn stage_root(policy: &Policy) -> Result<PathBuf> {
     )?;
     place(
         &dir.join("README.md"),
-        &fs_err::read(repo::path("README.md"))?,
+        names
+            .in_text(&fs_err::read_to_string(repo::path("README.md"))?)
+            .as_bytes(),
     )?;
     place(&dir.join("LICENSE"), &fs_err::read(repo::path("LICENSE"))?)?;
     Ok(dir)

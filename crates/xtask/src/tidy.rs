@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::Value;
 use xshell::cmd;
 
-use crate::policy::Policy;
+use crate::policy::{self, Policy};
 use crate::{docs, lock, repo, say, tools, uv_pins, version};
 
 const MOST_LINES: usize = 500;
@@ -79,14 +79,15 @@ pub(crate) fn report() -> Result<String> {
     let files = Files::list()?;
     let policy = Policy::load()?;
     let mut problems = Vec::new();
-    problems.extend(versions(&policy)?);
+    problems.extend(version::problems(repo::root())?);
+    problems.extend(policy::problems(&policy, &files)?);
     problems.extend(sources(&files)?);
     problems.extend(install_scripts(&files)?);
     problems.extend(one_place(&files)?);
     problems.extend(pins(&policy)?);
     problems.extend(workflows(&files)?);
     problems.extend(invariants()?);
-    problems.extend(docs::problems()?);
+    problems.extend(docs::problems(&policy)?);
     if !problems.is_empty() {
         bail!("{} problems\n  {}", problems.len(), problems.join("\n  "));
     }
@@ -94,10 +95,10 @@ pub(crate) fn report() -> Result<String> {
 }
 
 /// The files of the project, as git knows them.
-struct Files(Vec<String>);
+pub(crate) struct Files(Vec<String>);
 
 impl Files {
-    fn list() -> Result<Self> {
+    pub(crate) fn list() -> Result<Self> {
         let sh = tools::shell()?;
         let listed = cmd!(sh, "git ls-files --cached --others --exclude-standard")
             .quiet()
@@ -112,7 +113,13 @@ impl Files {
         ))
     }
 
-    fn with_extension<'a>(
+    /// Their names, from the checkout's top directory.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
+    /// Those with one of the extensions, which comes second.
+    pub(crate) fn with_extension<'a>(
         &'a self,
         extensions: &'a [&str],
     ) -> impl Iterator<Item = (&'a str, &'a str)> {
@@ -123,43 +130,6 @@ impl Files {
                 .then_some((name.as_str(), extension))
         })
     }
-}
-
-fn versions(policy: &Policy) -> Result<Vec<String>> {
-    let mut problems = Vec::new();
-    let package = read_json("npm/ktx/package.json")?;
-    if package["version"] != repo::VERSION {
-        problems.push(format!(
-            "npm/ktx/package.json: version is {}, the workspace's is {}",
-            package["version"],
-            repo::VERSION
-        ));
-    }
-    if package["name"] != policy.root_package() {
-        problems.push(format!(
-            "npm/ktx/package.json: name is {}, the policy's is {}",
-            package["name"],
-            policy.root_package()
-        ));
-    }
-    version::pep440(repo::VERSION)?;
-    let project = fs_err::read_to_string(repo::path("python/pyproject.toml"))?;
-    if !project.contains("dynamic = [\"version\"]") {
-        problems.push(
-            "python/pyproject.toml: the version must be dynamic, so that it is the workspace's"
-                .to_owned(),
-        );
-    }
-    for entry in fs_err::read_dir(repo::path("crates"))? {
-        let path = entry?.path().join("Cargo.toml");
-        if !fs_err::read_to_string(&path)?.contains("version.workspace = true") {
-            problems.push(format!(
-                "{}: the version must be the workspace's",
-                repo::shown(&path)
-            ));
-        }
-    }
-    Ok(problems)
 }
 
 fn sources(files: &Files) -> Result<Vec<String>> {

@@ -1,7 +1,71 @@
-//! The version in the forms that the two ecosystems want.
+//! `cargo xtask version`: one version in all places, in the forms that the two ecosystems want.
+
+mod places;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
+use clap::Args;
 use semver::Version;
+
+use self::places::Checkout;
+use crate::{repo, say};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// The version that this checkout gets [default: the one that it has]
+    #[arg(value_name = "X")]
+    version: Option<String>,
+    /// Say what would be written; write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Fail if not all places state the version; write nothing
+    #[arg(long)]
+    check: bool,
+}
+
+/// Writes or checks the version, or says it.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let checkout = Checkout(repo::root());
+    let current = checkout.version()?;
+    let version = options.version.as_ref().unwrap_or(&current);
+    if options.check {
+        let problems = problems(repo::root())?;
+        if !problems.is_empty() {
+            bail!("{} problems\n  {}", problems.len(), problems.join("\n  "));
+        }
+        if *version != current {
+            bail!("The version of this checkout is {current}, not {version}");
+        }
+        say::result(&format!("Everything is at {version}"));
+        return Ok(());
+    }
+    if options.version.is_none() {
+        say::result(version);
+        return Ok(());
+    }
+    let changes = checkout.changes(version, SystemTime::now())?;
+    if changes.is_empty() {
+        say::result(&format!("Everything is at {version} already"));
+        return Ok(());
+    }
+    say::step(&format!("From {current} to {version}"));
+    if !options.dry_run {
+        checkout.write(&changes)?;
+    }
+    for change in &changes {
+        say::result(change.name);
+    }
+    Ok(())
+}
+
+/// Where in a checkout another version stands than the workspace's.
+pub(crate) fn problems(root: &Path) -> Result<Vec<String>> {
+    Checkout(root).problems()
+}
 
 /// Reads a version that both ecosystems order alike.
 pub(crate) fn parse(version: &str) -> Result<Version> {
@@ -38,35 +102,4 @@ pub(crate) fn pep440(version: &str) -> Result<String> {
         bail!("`{version}` needs one number after `{kind}.`, such as `{release}-{kind}.1`");
     }
     Ok(format!("{release}{mark}{number}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::pep440;
-
-    #[test]
-    fn maps_prereleases_that_both_schemes_order_alike() {
-        for (semver, python) in [
-            ("0.1.0", "0.1.0"),
-            ("0.1.0-rc.1", "0.1.0rc1"),
-            ("1.2.3-alpha.10", "1.2.3a10"),
-            ("1.2.3-beta.0", "1.2.3b0"),
-        ] {
-            assert_eq!(pep440(semver).unwrap(), python);
-        }
-    }
-
-    #[test]
-    fn refuses_other_prereleases_with_the_reason() {
-        for version in [
-            "1.0.0-dev.1",
-            "1.0.0-rc",
-            "1.0.0-rc.1.2",
-            "1.0.0-rc.01",
-            "1.0.0+build",
-        ] {
-            let message = pep440(version).unwrap_err().to_string();
-            assert!(message.contains(version), "{message}");
-        }
-    }
 }

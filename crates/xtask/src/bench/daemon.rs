@@ -45,7 +45,7 @@ fn measure(bench: &Bench) -> Result<Vec<Row>> {
     let server_tools = PythonTools::bench()?;
     bench.project.install(&PACKAGES)?;
     for (name, text) in PROGRAMS {
-        fs_err::write(bench.project.dir().join(name), text)?;
+        fs_err::write(bench.project.dir().join(name), bench.names.in_text(text))?;
     }
     say::step("Calls, and first calls after a start");
     let settings = json!({ "rounds": bench.runs, "serverPython": server_tools.program("python") });

@@ -128,8 +128,9 @@ fn large_wheel(bench: &Bench) -> Result<Row> {
     });
     fs_err::write(asset_dir.join("manifest.json"), manifest.to_string())?;
     let program = format!(
-        "const {{ verifyRuntimeAsset }} = require('@scope/ktx'); const begun = performance.now(); \
+        "const {{ verifyRuntimeAsset }} = require('{}'); const begun = performance.now(); \
          verifyRuntimeAsset({{ assetDir: {} }}).then(() => console.log((performance.now() - begun) / 1000));",
+        bench.package,
         json!(asset_dir)
     );
     let sh = &bench.sh;
@@ -153,10 +154,13 @@ fn large_wheel(bench: &Bench) -> Result<Row> {
 /// The largest resident set of the process that installs; uv and Python are others.
 fn memory(bench: &Bench) -> Result<Row> {
     say::step("Memory of an install");
-    let program = "const ktx = require('@scope/ktx'); \
-         ktx.installManagedPythonRuntime({ cliVersion: ktx.getKtxCliPackageInfo().version, features: ['core'], force: true }) \
-         .then(() => console.log(process.resourceUsage().maxRSS / 1024));";
-    let megabytes: f64 = bench.node(program).quiet().read()?.parse()?;
+    let program = format!(
+        "const ktx = require('{}'); \
+         ktx.installManagedPythonRuntime({{ cliVersion: ktx.getKtxCliPackageInfo().version, features: ['core'], force: true }}) \
+         .then(() => console.log(process.resourceUsage().maxRSS / 1024));",
+        bench.package
+    );
+    let megabytes: f64 = bench.node(&program).quiet().read()?.parse()?;
     Ok(Row::of_megabytes(
         "peak memory of a forced install's own process",
         megabytes,
@@ -165,7 +169,8 @@ fn memory(bench: &Bench) -> Result<Row> {
 }
 
 fn addon_size(policy: &Policy) -> Result<Row> {
-    let bytes = u32::try_from(fs_err::metadata(Addon::at_output(&Target::native(policy)?).path)?.len())?;
+    let bytes =
+        u32::try_from(fs_err::metadata(Addon::at_output(&Target::native(policy)?).path)?.len())?;
     let limit = u32::try_from(policy.max_bytes.addon)?;
     Ok(Row::of_megabytes(
         "size of the addon",

@@ -8,12 +8,11 @@ use semver::Version;
 
 use super::tags::Kind;
 use super::{Platform, Policy};
+use crate::smoke::Manager;
 
 const SCHEMA: &str = "./policy.schema.json";
 /// What people get who name no version.
 const DEFAULT_TAG: &str = "latest";
-/// The package managers that the smoke test can drive.
-pub(crate) const PACKAGE_MANAGERS: [&str; 5] = ["npm", "pnpm", "yarn-classic", "yarn-pnp", "bun"];
 const LONGEST_WAIT_SECONDS: u64 = 3600;
 
 impl Policy {
@@ -70,7 +69,7 @@ impl Policy {
         }
         ensure!(
             self.repository.starts_with("https://")
-                && self.repository.ends_with(".git")
+                && self.repository.strip_suffix(".git").is_some()
                 && !self.repository.contains('@'),
             "`repository`: must be an https address that ends in `.git`"
         );
@@ -171,10 +170,11 @@ impl Policy {
         let managers = &self.smoke.package_managers;
         for (index, manager) in managers.iter().enumerate() {
             let key = format!("smoke.packageManagers[{index}]");
+            let known = Manager::ALL.map(Manager::name);
             ensure!(
-                PACKAGE_MANAGERS.contains(&manager.as_str()),
+                known.contains(&manager.as_str()),
                 "`{key}`: expected one of `{}`, not `{manager}`",
-                PACKAGE_MANAGERS.join("`, `")
+                known.join("`, `")
             );
             ensure!(
                 !managers[..index].contains(manager),
