@@ -2,6 +2,7 @@
 
 mod addon;
 mod apple;
+mod artifact;
 mod bench;
 mod build;
 mod changelog;
@@ -9,11 +10,13 @@ mod cross;
 mod debian;
 mod demo;
 mod digest;
+mod dist;
 mod docs;
 mod fresh;
 mod lock;
 mod manifest;
 mod npm;
+mod package;
 mod policy;
 mod project;
 mod promote;
@@ -54,7 +57,7 @@ enum Verb {
     Wheel(wheel::Options),
     /// Resolve the hash-locked Python dependencies and the pinned Python tools
     Lock(lock::Options),
-    /// Write the manifest that names and hashes the wheel and its lock
+    /// Write the manifest that names and hashes the wheel and its lock, or verify a release's
     Manifest(manifest::Options),
     /// Build the native addon and its TypeScript declarations
     Addon(addon::Options),

@@ -1,7 +1,6 @@
 //! `cargo xtask manifest`: the asset manifest, which names and hashes the wheel and its lock.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -9,7 +8,8 @@ use clap::Args;
 use ktx_asset::{AssetManifest, Feature, FileRecord, Probe, SCHEMA_VERSION};
 use serde_json::Map;
 
-use crate::{digest, lock, repo, say, stage, version};
+use crate::policy::Policy;
+use crate::{artifact, digest, dist, lock, repo, say, stage};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -19,10 +19,18 @@ pub(crate) struct Options {
     /// Fail if the manifest that is there is another; write nothing
     #[arg(long)]
     check: bool,
+    /// Verify what a release made against the manifest of the release [default: dist]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = dist::DIR, conflicts_with_all = ["dir", "check"])]
+    verify: Option<PathBuf>,
 }
 
 /// Writes or checks the manifest of an asset directory.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if let Some(dir) = &options.verify {
+        dist::verify(&Policy::load()?, dir)?;
+        say::result(&format!("`{}` is what its manifest says", repo::shown(dir)));
+        return Ok(());
+    }
     let dir = match &options.dir {
         Some(dir) => dir.clone(),
         None => stage::platform_dir()?.join("python"),
@@ -46,18 +54,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// The manifest of a wheel and a lock, as JSON.
 pub(crate) fn describe(wheel_path: &Path, lock_path: &Path) -> Result<String> {
-    let metadata = Metadata::read(wheel_path)?;
-    let expected = version::pep440(repo::VERSION)?;
-    ensure!(
-        metadata.name == "kaelio-ktx",
-        "The wheel is `{}`, not `kaelio-ktx`",
-        metadata.name
-    );
-    ensure!(
-        metadata.version == expected,
-        "The wheel's version is {}; expected {expected}",
-        metadata.version
-    );
+    let metadata = artifact::Metadata::read(wheel_path)?;
     let imports = BTreeMap::from([
         (Feature::Core, names(&["ktx_daemon", "msgpack"])),
         (
@@ -68,7 +65,7 @@ pub(crate) fn describe(wheel_path: &Path, lock_path: &Path) -> Result<String> {
     let manifest = AssetManifest {
         schema_version: SCHEMA_VERSION,
         distribution_name: metadata.name,
-        normalized_name: "kaelio_ktx".to_owned(),
+        normalized_name: artifact::NORMALIZED.to_owned(),
         version: metadata.version,
         wheel: record(wheel_path)?,
         requires_python: Some(metadata.requires_python),
@@ -113,55 +110,4 @@ fn record(path: &Path) -> Result<FileRecord> {
 
 fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|&name| name.to_owned()).collect()
-}
-
-/// What the wheel says of itself (the core metadata of the Python packaging specifications).
-struct Metadata {
-    name: String,
-    version: String,
-    requires_python: String,
-}
-
-impl Metadata {
-    fn read(wheel_path: &Path) -> Result<Self> {
-        let mut archive = zip::ZipArchive::new(fs_err::File::open(wheel_path)?)?;
-        let entry = archive
-            .file_names()
-            .filter_map(Result::ok)
-            .find(|name| name.ends_with(".dist-info/METADATA"))
-            .context("The wheel has no METADATA")?
-            .into_owned();
-        let mut text = String::new();
-        archive.by_name(&entry)?.read_to_string(&mut text)?;
-        Self::parse(&text)
-    }
-
-    fn parse(text: &str) -> Result<Self> {
-        let headers = text.split("\n\n").next().unwrap_or_default();
-        let header = |name: &str| {
-            headers
-                .lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-                .map(str::to_owned)
-                .with_context(|| format!("The wheel's METADATA has no `{name}`"))
-        };
-        Ok(Self {
-            name: header("Name")?,
-            version: header("Version")?,
-            requires_python: header("Requires-Python")?,
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Metadata;
-
-    #[test]
-    fn reads_headers_and_not_the_description() {
-        let text =
-            "Metadata-Version: 2.4\nName: kaelio-ktx\nVersion: 0.1.0\n\nRequires-Python: >=2\n";
-        let error = Metadata::parse(text).err().unwrap().to_string();
-        assert!(error.contains("Requires-Python"), "{error}");
-    }
 }

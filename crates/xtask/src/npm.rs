@@ -1,22 +1,40 @@
 //! `cargo xtask npm`: the tarballs that are published.
 
+mod again;
+mod artifacts;
+
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use clap::Args;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha512};
 
+pub(crate) use self::artifacts::Artifacts;
+
+use crate::artifact::{self, Rules, Scope, Tarball};
+use crate::package::Package;
 use crate::policy::Policy;
-use crate::{digest, repo, say, stage, tools, uv};
+use crate::{digest, repo, say, stage};
 
 #[derive(Args)]
 pub(crate) struct Options {
     /// Pack the root package and this machine's platform package only
     #[arg(long)]
     host_only: bool,
+    /// Pack what was built before, one directory per platform id [default: target/ktx/artifacts,
+    /// or with `--host-only` what this machine builds now]
+    #[arg(long, value_name = "DIR")]
+    artifacts: Option<PathBuf>,
     /// Where the tarballs go
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Build and pack a second time, in a copy of the checkout elsewhere and as another user would,
+    /// and fail if any byte differs (takes minutes)
+    #[arg(long)]
+    check: bool,
     /// Say what would be packed; build and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -34,85 +52,144 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
         return Ok(());
     }
-    if !options.host_only {
-        check_every_platform(&policy)?;
+    let packed = match (&options.artifacts, options.host_only) {
+        (None, true) => pack_native(&policy, &options.out)?,
+        (dir, host_only) => {
+            let dir = dir
+                .clone()
+                .unwrap_or_else(|| repo::output_dir().join("artifacts"));
+            let artifacts = Artifacts::find(&policy, &dir)?;
+            if !host_only {
+                Artifacts::ensure_required(&policy, &artifacts, &dir)?;
+            }
+            pack(&policy, &artifacts, &options.out)?
+        }
+    };
+    for package in &packed {
+        say::result(&format!("{}  {}", package.sha256, package.path.display()));
     }
-    for path in pack(&policy, &options.out)? {
-        say::result(&format!(
-            "{}  {}",
-            digest::of_file(&path)?.sha256,
-            path.display()
-        ));
+    if options.check {
+        ensure!(
+            options.host_only && options.artifacts.is_none(),
+            "`--check` builds again what this machine builds: it needs `--host-only`, without `--artifacts`"
+        );
+        say::result(&again::check(&packed)?);
     }
     Ok(())
 }
 
-/// Packs the root package and the host's platform package into `out_dir`, in that order.
-pub(crate) fn pack(policy: &Policy, out_dir: &Path) -> Result<Vec<PathBuf>> {
-    let platform_dir = stage::stage_platform(policy)?;
-    let root_dir = stage::stage_root(policy)?;
-    say::step("Packing");
-    fs_err::create_dir_all(out_dir)?;
-    let out_dir = fs_err::canonicalize(out_dir)?;
-    Ok(vec![
-        pack_one(&root_dir, &out_dir, policy.max_bytes.root_tarball)?,
-        pack_one(&platform_dir, &out_dir, policy.max_bytes.platform_tarball)?,
-    ])
+/// A packed package.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Packed {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) path: PathBuf,
+    /// SHA-512 as npm and registries state it.
+    pub(crate) integrity: String,
+    pub(crate) sha256: String,
+    pub(crate) bytes: u64,
+    /// The platform's id; none for the package that people install.
+    pub(crate) platform: Option<String>,
 }
 
-/// The tarballs that [`pack`] put into `out_dir`.
+/// Packs the platforms' packages and, last, the root package into `out_dir`, and checks what was
+/// packed.
+pub(crate) fn pack(
+    policy: &Policy,
+    artifacts: &[Artifacts],
+    out_dir: &Path,
+) -> Result<Vec<Packed>> {
+    say::step("Building the npm package");
+    let root = Package::root(policy)?;
+    say::step("Packing");
+    let mut packed = Vec::new();
+    for artifacts in artifacts {
+        let package = artifacts.package(policy)?;
+        let path = write(&package, out_dir)?;
+        let platform = Some(artifacts.platform.id.clone());
+        let package = Packed::new(package.name, path, platform)?;
+        package.check(policy, artifacts.scope)?;
+        packed.push(package);
+    }
+    let path = write(&root, out_dir)?;
+    let root = Packed::new(root.name, path, None)?;
+    root.check(policy, Scope::Release)?;
+    packed.push(root);
+    Ok(packed)
+}
+
+/// Builds, stages and packs what this machine is made for, with its own libraries.
+pub(crate) fn pack_native(policy: &Policy, out_dir: &Path) -> Result<Vec<Packed>> {
+    let artifacts = Artifacts::native(policy)?;
+    stage::stage(policy, &artifacts.package(policy)?)?;
+    pack(policy, &[artifacts], out_dir)
+}
+
+/// The files of packed packages.
+pub(crate) fn paths(packed: &[Packed]) -> Vec<PathBuf> {
+    packed.iter().map(|package| package.path.clone()).collect()
+}
+
+/// The tarballs that [`pack_native`] put into `out_dir`.
 pub(crate) fn tarballs(policy: &Policy, out_dir: &Path) -> Result<Vec<PathBuf>> {
     [
-        policy.root_package(),
         policy.platform_package(policy.host()?),
+        policy.root_package(),
     ]
     .iter()
     .map(|package| {
-        // npm's own rule: the scope without its mark, then the name.
-        let name = package.trim_start_matches('@').replace('/', "-");
-        let path = out_dir.join(format!("{name}-{}.tgz", repo::VERSION));
+        let path = out_dir.join(crate::package::file_name(package));
         ensure!(
             path.exists(),
-            "No `{}`; pack it with `cargo xtask npm --host-only`",
-            repo::shown(&path)
+            "No `{}`; pack it with `cargo xtask npm --host-only --out {}`",
+            repo::shown(&path),
+            repo::shown(out_dir)
         );
         Ok(path)
     })
     .collect()
 }
 
-fn pack_one(package_dir: &Path, out_dir: &Path, limit: u64) -> Result<PathBuf> {
-    let sh = tools::shell()?;
-    let command = tools::npm(&sh)
-        .args(["pack", "--json", "--ignore-scripts", "--pack-destination"])
-        .arg(out_dir)
-        .arg(package_dir);
-    let packed: Value = serde_json::from_str(&uv::read(command)?)?;
-    let file = packed[0]["filename"]
-        .as_str()
-        .context("npm did not say what it packed")?;
-    let path = out_dir.join(file);
-    let bytes = fs_err::metadata(&path)?.len();
-    ensure!(
-        bytes <= limit,
-        "`{file}` has {bytes} bytes; the policy allows {limit}"
-    );
+fn write(package: &Package, out_dir: &Path) -> Result<PathBuf> {
+    fs_err::create_dir_all(out_dir)?;
+    let path = fs_err::canonicalize(out_dir)?.join(crate::package::file_name(&package.name));
+    fs_err::write(&path, package.tarball()?)?;
     Ok(path)
 }
 
-fn check_every_platform(policy: &Policy) -> Result<()> {
-    let host = &policy.host()?.id;
-    let missing: Vec<&str> = policy
-        .platforms
-        .iter()
-        .filter(|platform| platform.required && platform.id != *host)
-        .map(|platform| platform.id.as_str())
-        .collect();
-    ensure!(
-        missing.is_empty(),
-        "No artifacts for the required platforms {}; pack what this machine can build with `cargo xtask npm --host-only --out {}`",
-        missing.join(", "),
-        repo::shown(&repo::output_dir().join("packs"))
-    );
-    Ok(())
+impl Packed {
+    fn new(name: String, path: PathBuf, platform: Option<String>) -> Result<Self> {
+        let bytes = fs_err::read(&path)?;
+        let digested = digest::of_reader(&bytes[..])?;
+        Ok(Self {
+            name,
+            version: repo::VERSION.to_owned(),
+            path,
+            integrity: integrity(&bytes),
+            sha256: digested.sha256,
+            bytes: digested.bytes,
+            platform,
+        })
+    }
+
+    /// Checks what is in the tarball, down to the code, and says what that is.
+    pub(crate) fn check(&self, policy: &Policy, scope: Scope) -> Result<Tarball> {
+        match &self.platform {
+            Some(id) => {
+                let platform = policy.platform(id)?;
+                let rules = Rules {
+                    policy,
+                    platform,
+                    scope,
+                };
+                rules.check_platform_tarball(&self.path)
+            }
+            None => artifact::check_root_tarball(policy, &self.path),
+        }
+    }
+}
+
+/// The SHA-512 digest of a tarball, as npm and registries state it.
+pub(crate) fn integrity(content: &[u8]) -> String {
+    format!("sha512-{}", STANDARD.encode(Sha512::digest(content)))
 }

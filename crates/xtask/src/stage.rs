@@ -1,4 +1,5 @@
-//! The package directories as they will be packed, below `target/ktx/npm`.
+//! This machine's platform package as a directory below `target/ktx/npm`, for whatever loads the
+//! addon from the checkout.
 //!
 //! Every file is replaced whole and only when its content changes: a program may have the addon
 //! loaded from here while it is built again.
@@ -6,11 +7,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use serde_json::{Map, Value, json};
 
-use crate::policy::{Names, Platform, Policy};
-use crate::target::Target;
-use crate::{addon, lock, manifest, repo, say, tools, wheel};
+use crate::package::{ASSET_DIR, Package};
+use crate::policy::{Platform, Policy};
+use crate::{repo, say};
 
 /// The staged directory of this machine's platform package.
 pub(crate) fn platform_dir() -> Result<PathBuf> {
@@ -19,144 +19,18 @@ pub(crate) fn platform_dir() -> Result<PathBuf> {
     Ok(dir_of(&policy.platform_package(host)))
 }
 
-/// Builds and stages this machine's platform package, and makes it loadable in the checkout.
-pub(crate) fn stage_platform(policy: &Policy) -> Result<PathBuf> {
-    let host = policy.host()?;
-    let target = Target::native(policy)?;
-    let wheel_path = wheel::build(&target)?;
-    let addon = addon::build(&target)?;
-
+/// Stages this machine's platform package, and makes it loadable in the checkout.
+pub(crate) fn stage(policy: &Policy, package: &Package) -> Result<()> {
     say::step("Staging the platform package");
-    let dir = dir_of(&policy.platform_package(host));
-    let python_dir = dir.join("python");
-    fs_err::create_dir_all(&python_dir)?;
-    let wheel_name = wheel_path.file_name().context("A wheel has a name")?;
-    let lock_path = repo::path(lock::PATH);
-    place(&python_dir.join(wheel_name), &fs_err::read(&wheel_path)?)?;
-    place(
-        &python_dir.join(lock::FILE_NAME),
-        &fs_err::read(&lock_path)?,
-    )?;
-    place(
-        &python_dir.join(ktx_asset::MANIFEST_FILE),
-        manifest::describe(&wheel_path, &lock_path)?.as_bytes(),
-    )?;
-    place(&dir.join("ktx.node"), &fs_err::read(&addon.path)?)?;
-    place(
-        &dir.join("package.json"),
-        &to_json(&platform_manifest(policy, host))?,
-    )?;
-    place(
-        &dir.join("README.md"),
-        platform_readme(policy, host).as_bytes(),
-    )?;
-    place(&dir.join("LICENSE"), &fs_err::read(repo::path("LICENSE"))?)?;
-    let expected = [
-        wheel_name.to_string_lossy().into_owned(),
-        lock::FILE_NAME.into(),
-        ktx_asset::MANIFEST_FILE.into(),
-    ];
-    remove_others(&python_dir, &expected)?;
-    ktx_asset::verify(&python_dir)?;
-    link_into_checkout(policy, host, &dir)?;
-    Ok(dir)
-}
-
-/// Builds and stages the package that users install.
-pub(crate) fn stage_root(policy: &Policy) -> Result<PathBuf> {
-    say::step("Building the npm package");
-    tools::ensure_node_modules()?;
-    let sh = tools::shell()?;
-    tools::npm(&sh)
-        .args(["run", "--silent", "build"])
-        .quiet()
-        .run()?;
-
-    let source_dir = repo::path("npm/ktx");
-    let names = Names::of(policy)?;
-    let manifest: Map<String, Value> = serde_json::from_str(
-        &names.in_text(&fs_err::read_to_string(source_dir.join("package.json"))?),
-    )?;
-    let dir = dir_of(&policy.root_package());
-    if dir.exists() {
-        fs_err::remove_dir_all(&dir)?;
+    let dir = dir_of(&package.name);
+    for (name, file) in &package.files {
+        let path = dir.join(name);
+        fs_err::create_dir_all(path.parent().context("A staged file is in a directory")?)?;
+        place(&path, &file.content)?;
     }
-    fs_err::create_dir_all(&dir)?;
-    let files = manifest
-        .get("files")
-        .and_then(Value::as_array)
-        .context("`npm/ktx/package.json` has no `files`")?;
-    for name in files.iter().filter_map(Value::as_str) {
-        copy_tree(&source_dir.join(name), &dir.join(name))?;
-    }
-    place(
-        &dir.join("package.json"),
-        &to_json(&Value::Object(root_manifest(policy, manifest)))?,
-    )?;
-    place(
-        &dir.join("README.md"),
-        names
-            .in_text(&fs_err::read_to_string(repo::path("README.md"))?)
-            .as_bytes(),
-    )?;
-    place(&dir.join("LICENSE"), &fs_err::read(repo::path("LICENSE"))?)?;
-    Ok(dir)
-}
-
-/// What is published is what people need: no scripts that could run, no development tools.
-fn root_manifest(policy: &Policy, mut manifest: Map<String, Value>) -> Map<String, Value> {
-    for key in ["scripts", "devDependencies", "private"] {
-        manifest.shift_remove(key);
-    }
-    let platforms: Map<String, Value> = policy
-        .platforms
-        .iter()
-        .filter(|platform| platform.required)
-        .map(|platform| {
-            (
-                policy.platform_package(platform),
-                Value::from(repo::VERSION),
-            )
-        })
-        .collect();
-    manifest.insert("name".into(), policy.root_package().into());
-    manifest.insert("version".into(), repo::VERSION.into());
-    manifest.insert("optionalDependencies".into(), platforms.into());
-    manifest.insert(
-        "publishConfig".into(),
-        json!({ "access": policy.access.name() }),
-    );
-    manifest
-}
-
-fn platform_manifest(policy: &Policy, platform: &Platform) -> Value {
-    let mut manifest = json!({
-        "name": policy.platform_package(platform),
-        "version": repo::VERSION,
-        "description": format!("The part of {} that is made for {}", policy.root_package(), platform.id),
-        "license": "Apache-2.0",
-        "repository": { "type": "git", "url": concat!("git+", env!("CARGO_PKG_REPOSITORY"), ".git") },
-        "os": [platform.os],
-        "cpu": [platform.cpu],
-        "main": "ktx.node",
-        "files": ["ktx.node", "python"],
-        "preferUnplugged": true,
-        "publishConfig": { "access": policy.access.name() },
-    });
-    if let Some(libc) = &platform.libc {
-        manifest["libc"] = json!([libc]);
-    }
-    manifest
-}
-
-fn platform_readme(policy: &Policy, platform: &Platform) -> String {
-    let root = policy.root_package();
-    format!(
-        "# {}\n\nThe native addon and the Python wheel of [{root}](https://www.npmjs.com/package/{root}) for {}.\n\
-         It is installed with {root} and is of no use without it.\n",
-        policy.platform_package(platform),
-        platform.id
-    )
+    remove_others(&dir.join(ASSET_DIR), package)?;
+    ktx_asset::verify(&dir.join(ASSET_DIR))?;
+    link_into_checkout(policy, policy.host()?, &dir)
 }
 
 /// Makes the loader's `require` of the platform package work in the checkout.
@@ -186,19 +60,18 @@ fn place(path: &Path, content: &[u8]) -> Result<()> {
     let mut file = tempfile::NamedTempFile::new_in(parent)?;
     std::io::Write::write_all(&mut file, content)?;
     file.persist(path)?;
-    set_mode(path, content.starts_with(b"#!"))
+    make_readable(path)
 }
 
-/// Tarballs record modes, so they must not depend on the machine's umask.
-fn set_mode(path: &Path, is_program: bool) -> Result<()> {
+/// Temporary files are the user's alone; these are read by others too.
+fn make_readable(path: &Path) -> Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        let mode = if is_program { 0o755 } else { 0o644 };
-        fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+        fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o644))?;
     }
     #[cfg(not(unix))]
-    let _ = (path, is_program);
+    let _ = path;
     Ok(())
 }
 
@@ -215,21 +88,16 @@ pub(crate) fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     place(to, &fs_err::read(from)?)
 }
 
-fn remove_others(dir: &Path, expected: &[String]) -> Result<()> {
+/// Removes what an earlier version left in the asset.
+fn remove_others(dir: &Path, package: &Package) -> Result<()> {
     for entry in fs_err::read_dir(dir)? {
         let entry = entry?;
-        if !expected
-            .iter()
-            .any(|name| entry.file_name() == name.as_str())
-        {
+        let name = format!("{ASSET_DIR}/{}", entry.file_name().to_string_lossy());
+        if !package.files.contains_key(&name) {
             fs_err::remove_file(entry.path())?;
         }
     }
     Ok(())
-}
-
-fn to_json(value: &Value) -> Result<Vec<u8>> {
-    Ok((serde_json::to_string_pretty(value)? + "\n").into_bytes())
 }
 
 fn dir_of(package: &str) -> PathBuf {

@@ -107,7 +107,7 @@ fn build_and_check_packages(steps: &Steps, policy: &Policy, python_tools: &Pytho
         .args(["--", "--check"]);
     steps.command(PROTOCOL, protocol);
     steps.run(BUILD, || {
-        npm::pack(policy, &packs_dir())?;
+        npm::pack_native(policy, &packs_dir())?;
         let addon = Addon::at_output(&Target::native(policy)?);
         addon.check_declarations()?;
         addon.check_size(policy)?;

@@ -84,7 +84,7 @@ pub(crate) fn pack(policy: &Policy, sources: &Sources, revision: &str) -> Result
         ensure!(!matches!(source, Source::Given(_)), "later");
     }
     let mut packages = Vec::new();
-    for path in npm::pack(policy, &dist_dir)?.into_iter().rev() {
+    for path in npm::paths(&npm::pack_native(policy, &dist_dir)?) {
         packages.push(describe(policy, &path)?);
     }
     let listed = Listed {

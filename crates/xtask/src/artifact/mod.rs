@@ -1,0 +1,106 @@
+//! Artifacts are checked, not trusted: what a binary, a wheel or a tarball must be to be published,
+//! and what each of them was found to be.
+
+mod archive;
+mod binary;
+mod paths;
+mod problems;
+mod tarball;
+mod wheel;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use anyhow::Result;
+
+pub(crate) use self::archive::unsafe_name;
+pub(crate) use self::binary::{Binary, Kind};
+pub(crate) use self::paths::cargo_home_dir;
+pub(crate) use self::problems::Problems;
+pub(crate) use self::tarball::Tarball;
+pub(crate) use self::wheel::{DISTRIBUTION, Metadata, NORMALIZED, Wheel};
+
+use crate::policy::{Platform, Policy};
+use crate::repo;
+use crate::target::Target;
+
+/// Where an artifact is used, which decides how old a system it must run on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Scope {
+    /// On the machine that built it, with that machine's libraries.
+    Local,
+    /// Anywhere: the floors of the policy hold.
+    Release,
+}
+
+impl Scope {
+    /// Linux links with the libc that is there; other systems' linkers know an older one.
+    pub(crate) fn of(target: &Target) -> Self {
+        if target.is_native() && target.platform.os == "linux" {
+            Self::Local
+        } else {
+            Self::Release
+        }
+    }
+}
+
+/// What artifacts are measured by.
+#[derive(Clone, Copy)]
+pub(crate) struct Rules<'p> {
+    pub(crate) policy: &'p Policy,
+    pub(crate) platform: &'p Platform,
+    pub(crate) scope: Scope,
+}
+
+impl Rules<'_> {
+    /// Checks an addon; fails with everything that is wrong with it.
+    pub(crate) fn check_addon(&self, path: &Path) -> Result<Binary> {
+        let content = fs_err::read(path)?;
+        let mut problems = Problems::of(&repo::shown(path));
+        let binary = binary::check(*self, Kind::Addon, &content, &mut problems)?;
+        check_size(
+            self.policy.max_bytes.addon,
+            "addon",
+            content.len(),
+            &mut problems,
+        );
+        problems.into_result()?;
+        Ok(binary)
+    }
+
+    /// Checks a wheel and the daemon in it; fails with everything that is wrong with them.
+    pub(crate) fn check_wheel(&self, path: &Path) -> Result<Wheel> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let mut problems = Problems::of(&name);
+        let wheel = wheel::check(*self, &name, &fs_err::read(path)?, &mut problems)?;
+        problems.into_result()?;
+        Ok(wheel)
+    }
+
+    /// Checks the packed package of the platform and all that is in it.
+    pub(crate) fn check_platform_tarball(&self, path: &Path) -> Result<Tarball> {
+        let mut problems = Problems::of(&repo::shown(path));
+        let tarball = tarball::check_platform(*self, &fs_err::read(path)?, &mut problems)?;
+        problems.into_result()?;
+        Ok(tarball)
+    }
+}
+
+/// Checks the packed package that people install.
+pub(crate) fn check_root_tarball(policy: &Policy, path: &Path) -> Result<Tarball> {
+    let mut problems = Problems::of(&repo::shown(path));
+    let tarball = tarball::check_root(policy, &fs_err::read(path)?, &mut problems)?;
+    problems.into_result()?;
+    Ok(tarball)
+}
+
+fn check_size(limit: u64, key: &str, bytes: usize, problems: &mut Problems) {
+    if bytes as u64 > limit {
+        problems.add(
+            "size",
+            format!("{bytes} bytes; `maxBytes.{key}` of the policy allows {limit}"),
+        );
+    }
+}

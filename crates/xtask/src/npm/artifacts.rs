@@ -1,0 +1,122 @@
+//! What was built for one platform: its addon and its wheel, in a directory named after it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::artifact::Scope;
+use crate::package::Package;
+use crate::policy::{Platform, Policy};
+use crate::target::Target;
+use crate::{addon, repo, wheel};
+
+/// The addon and the wheel of one platform.
+#[derive(Clone, Debug)]
+pub(crate) struct Artifacts {
+    pub(crate) platform: Platform,
+    pub(crate) addon_path: PathBuf,
+    pub(crate) wheel_path: PathBuf,
+    /// Where they are to be used.
+    pub(crate) scope: Scope,
+}
+
+impl Artifacts {
+    /// Builds what is missing or out of date for a target.
+    pub(crate) fn build(target: &Target) -> Result<Self> {
+        let wheel_path = wheel::build(target)?;
+        let addon = addon::build(target)?;
+        Ok(Self {
+            platform: target.platform.clone(),
+            addon_path: addon.path,
+            wheel_path,
+            scope: Scope::of(target),
+        })
+    }
+
+    /// Builds with this machine's compiler as it is.
+    pub(crate) fn native(policy: &Policy) -> Result<Self> {
+        Self::build(&Target::native(policy)?)
+    }
+
+    /// Those in the directories `dir/<platform id>`, in the policy's order.
+    pub(crate) fn find(policy: &Policy, dir: &Path) -> Result<Vec<Self>> {
+        let mut names = Vec::new();
+        for entry in fs_err::read_dir(dir).context("Artifacts of platforms")? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        for name in &names {
+            policy.platform(name).with_context(|| {
+                format!(
+                    "`{}` is for no platform of the policy",
+                    repo::shown(&dir.join(name))
+                )
+            })?;
+        }
+        policy
+            .platforms
+            .iter()
+            .filter(|platform| names.contains(&platform.id))
+            .map(|platform| Self::in_dir(platform, &dir.join(&platform.id)))
+            .collect()
+    }
+
+    fn in_dir(platform: &Platform, dir: &Path) -> Result<Self> {
+        let addon_path = dir.join(addon::FILE_NAME);
+        ensure!(
+            addon_path.is_file(),
+            "No `{}`; build it with `cargo xtask addon --target {}`",
+            repo::shown(&addon_path),
+            platform.id
+        );
+        let mut wheels = Vec::new();
+        for entry in fs_err::read_dir(dir)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "whl") {
+                wheels.push(path);
+            }
+        }
+        let [wheel_path] = &wheels[..] else {
+            bail!(
+                "`{}` holds {} wheels; build one with `cargo xtask wheel --target {}`",
+                repo::shown(dir),
+                wheels.len(),
+                platform.id
+            );
+        };
+        Ok(Self {
+            platform: platform.clone(),
+            addon_path,
+            wheel_path: wheel_path.clone(),
+            scope: Scope::Release,
+        })
+    }
+
+    /// Fails with the names of the required platforms that are missing.
+    pub(crate) fn ensure_required(policy: &Policy, artifacts: &[Self], dir: &Path) -> Result<()> {
+        let missing: Vec<&str> = policy
+            .platforms
+            .iter()
+            .filter(|platform| platform.required)
+            .map(|platform| platform.id.as_str())
+            .filter(|id| {
+                !artifacts
+                    .iter()
+                    .any(|artifacts| artifacts.platform.id == *id)
+            })
+            .collect();
+        ensure!(
+            missing.is_empty(),
+            "`{}` has no artifacts for the required platforms {}; build them with `cargo xtask cross {}`, \
+             or pack what this machine is with `--host-only`",
+            repo::shown(dir),
+            missing.join(", "),
+            missing.join(" ")
+        );
+        Ok(())
+    }
+
+    /// The platform's package.
+    pub(crate) fn package(&self, policy: &Policy) -> Result<Package> {
+        Package::platform(policy, &self.platform, &self.addon_path, &self.wheel_path)
+    }
+}
