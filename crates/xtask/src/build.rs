@@ -65,10 +65,10 @@ impl<'t> Compiler<'t> {
         if let Some(version) = &self.target.platform.macos {
             command = command.env("MACOSX_DEPLOYMENT_TARGET", version);
         }
-        Ok(match &self.zig {
-            Some(zig) => zig.environment(command),
-            None => command,
-        })
+        match &self.zig {
+            Some(zig) => zig.environment(command, self.target, kind),
+            None => Ok(command),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod digest;
 mod dist;
 mod docs;
 mod fresh;
+mod link;
 mod lock;
 mod manifest;
 mod npm;
@@ -32,6 +33,7 @@ mod target;
 mod test;
 mod tidy;
 mod tools;
+mod unwinder;
 mod uv;
 mod uv_pins;
 mod version;
@@ -65,14 +67,14 @@ enum Verb {
     Cross(cross::Options),
     /// Pack the npm packages
     Npm(npm::Options),
-    /// Build, verify, publish and try a release
-    Release(release::Options),
-    /// Let a dist-tag name a version that is published
-    Promote(promote::Options),
     /// Bring the schema and the packages' names in line with the release policy
     Policy(policy::Options),
     /// Set the version in all places at once
     Version(version::Options),
+    /// Build, verify, publish and try a release
+    Release(release::Options),
+    /// Let a dist-tag name a version that is published
+    Promote(promote::Options),
     /// Pin the uv that ktx fetches where there is none
     UvPins(uv_pins::Options),
     /// Install and use what is on a registry as a user would
@@ -88,6 +90,9 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = link::run_if_linker() {
+        return code;
+    }
     match run(Cli::parse().verb) {
         Ok(code) => code,
         Err(error) => {
@@ -105,10 +110,10 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Addon(options) => addon::run(&options)?,
         Verb::Cross(options) => cross::run(&options)?,
         Verb::Npm(options) => npm::run(&options)?,
-        Verb::Release(options) => release::run(&options)?,
-        Verb::Promote(options) => promote::run(&options)?,
         Verb::Policy(options) => policy::run(&options)?,
         Verb::Version(options) => version::run(&options)?,
+        Verb::Release(options) => release::run(&options)?,
+        Verb::Promote(options) => promote::run(&options)?,
         Verb::UvPins(options) => uv_pins::run(&options)?,
         Verb::Smoke(options) => smoke::run(&options)?,
         Verb::Tidy(options) => tidy::run(&options)?,

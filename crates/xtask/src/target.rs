@@ -123,6 +123,8 @@ impl Target {
             How::Zig | How::ZigAndStd => &[
                 "crates/xtask/src/target.rs",
                 "crates/xtask/src/zig.rs",
+                "crates/xtask/src/link.rs",
+                "crates/xtask/src/unwinder.rs",
                 "crates/xtask/src/apple.rs",
                 "release/python-cross.txt",
             ],
@@ -145,7 +147,17 @@ impl Target {
         self.platform.libc.as_deref() == Some("glibc")
     }
 
-    /// The target as zig's linker takes it: with the oldest glibc to link for.
+    /// A Linux target as zig names it.
+    pub(crate) fn zig_name(&self) -> Option<String> {
+        let (processor, system) = self.triple.split_once("-unknown-")?;
+        let name = format!("{processor}-{system}");
+        Some(match &self.platform.glibc {
+            Some(version) => format!("{name}.{version}"),
+            None => name,
+        })
+    }
+
+    /// The target as cargo-zigbuild takes it: with the oldest glibc to link for.
     pub(crate) fn with_glibc(&self) -> String {
         match &self.platform.glibc {
             Some(version) => format!("{}.{version}", self.triple),
@@ -217,6 +229,7 @@ mod tests {
         assert_ne!(linux.how, How::Native);
         assert_ne!(linux.dir(), native.dir());
         assert_eq!(linux.with_glibc(), "x86_64-unknown-linux-gnu.2.28");
+        assert_eq!(linux.zig_name().unwrap(), "x86_64-linux-gnu.2.28");
         assert_eq!(linux.wheel_tag().unwrap().unwrap(), "manylinux_2_28");
     }
 }

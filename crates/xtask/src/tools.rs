@@ -284,6 +284,11 @@ pub(crate) fn dir() -> PathBuf {
     repo::path("target/tools")
 }
 
+/// Where zig keeps what it compiled of its own.
+pub(crate) fn zig_cache_dir() -> PathBuf {
+    dir().join("zig-cache")
+}
+
 fn first_version(text: &str) -> Option<&str> {
     text.split_whitespace()
         .find(|word| word.starts_with(|first: char| first.is_ascii_digit()))

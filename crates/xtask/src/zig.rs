@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use anyhow::Result;
 use xshell::{Cmd, Shell};
 
+use crate::build::Kind;
+use crate::link::Linking;
 use crate::target::{How, Target};
 use crate::tools::{self, PythonTools};
-use crate::{apple, rust_std};
+use crate::{apple, rust_std, unwinder};
 
 /// The parts of the standard library that a program with threads and panics is made of.
 const STD: &str = "-Zbuild-std=std,panic_unwind";
@@ -44,12 +46,10 @@ impl Zig {
 
     /// Compiles with cargo, for the target.
     pub(crate) fn cargo<'sh>(&self, sh: &'sh Shell, target: &Target) -> Cmd<'sh> {
-        let command = self
-            .tools
+        self.tools
             .command(sh, "cargo-zigbuild")
             .args(["zigbuild", "--target", &target.with_glibc()])
-            .args(self.std_argument());
-        self.environment(command)
+            .args(self.std_argument())
     }
 
     /// What compiles the standard library too, where none is installed.
@@ -58,8 +58,13 @@ impl Zig {
     }
 
     /// What a command needs that links with zig.
-    pub(crate) fn environment<'sh>(&self, command: Cmd<'sh>) -> Cmd<'sh> {
-        let cache_dir = tools::dir().join("zig-cache");
+    pub(crate) fn environment<'sh>(
+        &self,
+        command: Cmd<'sh>,
+        target: &Target,
+        kind: Kind,
+    ) -> Result<Cmd<'sh>> {
+        let cache_dir = tools::zig_cache_dir();
         let mut command = command
             .env("CARGO_ZIGBUILD_PYTHON_PATH", self.tools.program("python"))
             .env("CARGO_ZIGBUILD_CACHE_DIR", &cache_dir)
@@ -77,7 +82,20 @@ impl Zig {
         if let Some(dir) = &self.sdk_dir {
             command = command.env("SDKROOT", dir);
         }
-        command
+        let Some(zig_name) = target.zig_name() else {
+            return Ok(command);
+        };
+        let unwinder = if target.is_glibc() && kind == Kind::Library {
+            Some(unwinder::stub(target, &zig_name, &self.tools)?)
+        } else {
+            None
+        };
+        let linking = Linking {
+            triple: &target.triple,
+            zig_name: &zig_name,
+            unwinder,
+        };
+        linking.environment(command, &self.tools)
     }
 
     /// Directories whose paths must not be in what is built, and what stands in their place.
