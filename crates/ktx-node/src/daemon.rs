@@ -153,10 +153,7 @@ pub fn stop_daemon(
 ) -> napi::Result<PromiseRaw<'_, Value>> {
     settle_blocking(env, move || {
         let (layout, _) = options.into_layout()?;
-        let stop = Stop {
-            daemons: daemons(&layout),
-            dialer: Box::new(Caller::new(dialer)),
-        };
+        let stop = stopper(&layout, dialer);
         let stopped = ktx_service::stop(&stop, &layout.cli_version, &daemon.scope()?)?;
         Ok(json!({
             "status": to_json(&StopStatus::of_all(&stopped))?,
@@ -175,11 +172,7 @@ pub fn stop_all_daemons(
 ) -> napi::Result<PromiseRaw<'_, Value>> {
     settle_blocking(env, move || {
         let (layout, _) = options.into_layout()?;
-        let stop = Stop {
-            daemons: daemons(&layout),
-            dialer: Box::new(Caller::new(dialer)),
-        };
-        to_json(&ktx_service::stop_all(&stop)?)
+        to_json(&ktx_service::stop_all(&stopper(&layout, dialer))?)
     })
 }
 
@@ -288,6 +281,13 @@ fn installation(layout: &Layout, manifest: &RuntimeManifest) -> Installation {
             .collect(),
         environment: layout.venv_dir.clone(),
         executable: manifest.python.daemon_executable.clone(),
+    }
+}
+
+fn stopper(layout: &Layout, dialer: Dialer) -> Stop {
+    Stop {
+        daemons: daemons(layout),
+        dialer: Box::new(Caller::new(dialer)),
     }
 }
 

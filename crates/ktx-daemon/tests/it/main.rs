@@ -8,6 +8,8 @@ mod environment;
 mod lifetime;
 mod limits;
 mod output;
+#[cfg(unix)]
+mod packages;
 mod request;
 mod support;
 mod value;

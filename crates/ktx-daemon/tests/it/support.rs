@@ -46,32 +46,8 @@ impl Environment {
     #[cfg(unix)]
     pub(crate) fn with_packages() -> Self {
         let environment = Self::new();
-        let installed = [&["--offline"][..], &[]]
-            .into_iter()
-            .any(|network| environment.install_packages(network));
-        assert!(installed, "msgpack cannot be installed");
+        crate::packages::install_msgpack(&environment.bin().join("python"));
         environment
-    }
-
-    /// Installs what the lock names, with `KTX_TEST_UV` or the uv of the
-    /// machine; returns whether that succeeded.
-    #[cfg(unix)]
-    fn install_packages(&self, network: &[&str]) -> bool {
-        let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../release/requirements.lock");
-        let lock = fs_err::read_to_string(lock).unwrap();
-        let package = lock.lines().find(|line| line.starts_with("msgpack=="));
-        let package = package.unwrap().trim_end_matches([' ', '\\']);
-        let uv = std::env::var_os("KTX_TEST_UV").unwrap_or_else(|| "uv".into());
-        let installed = Command::new(&uv)
-            .args(["pip", "install", "--no-config", "--quiet", "--no-deps"])
-            .args(network)
-            .arg("--python")
-            .arg(self.bin().join("python"))
-            .arg(package)
-            .stderr(Stdio::null())
-            .status();
-        let installed = installed.expect("KTX_TEST_UV names uv, or it is on PATH");
-        installed.success()
     }
 
     pub(crate) fn root(&self) -> PathBuf {

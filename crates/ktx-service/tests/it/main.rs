@@ -3,6 +3,8 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../../../ktx-daemon/tests/it/packages.rs"]
+mod packages;
 mod place;
 mod start;
 mod state;

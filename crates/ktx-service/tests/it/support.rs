@@ -2,7 +2,7 @@
 //! what is seen of their processes.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,8 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, metadata::MetadataValue};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
+
+use crate::packages::install_msgpack;
 
 /// How long anything may take that should happen at once.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -58,10 +60,7 @@ impl World {
             &workspace().join("python/ktx_daemon"),
             &site_packages.join("ktx_daemon"),
         );
-        let installed = [&["--offline"][..], &[]]
-            .into_iter()
-            .any(|network| world.install_msgpack(network));
-        assert!(installed, "msgpack cannot be installed");
+        install_msgpack(&root.join("bin/python"));
         fs::write(root.join(".ktx-lease"), "").unwrap();
         world
     }
@@ -92,25 +91,6 @@ impl World {
             owned: None,
             environment,
         }
-    }
-
-    /// Installs what the lock names, with `KTX_TEST_UV` or the uv of the
-    /// machine; returns whether that succeeded.
-    fn install_msgpack(&self, network: &[&str]) -> bool {
-        let lock = fs::read_to_string(workspace().join("release/requirements.lock")).unwrap();
-        let package = lock.lines().find(|line| line.starts_with("msgpack=="));
-        let package = package.unwrap().trim_end_matches([' ', '\\']);
-        let uv = std::env::var_os("KTX_TEST_UV").unwrap_or_else(|| "uv".into());
-        let installed = Command::new(&uv)
-            .args(["pip", "install", "--no-config", "--quiet", "--no-deps"])
-            .args(network)
-            .arg("--python")
-            .arg(self.root().join("bin/python"))
-            .arg(package)
-            .stderr(Stdio::null())
-            .status();
-        let installed = installed.expect("KTX_TEST_UV names uv, or it is on PATH");
-        installed.success()
     }
 
     /// Puts a shell script in the place of `ktx-daemon`.
