@@ -44,15 +44,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// What in the checkout is not in line with the policy.
 pub(crate) fn problems(policy: &Policy, files: &Files) -> Result<Vec<String>> {
-    let mut problems: Vec<String> = names::outdated(policy, files)?
-        .into_iter()
-        .map(|(name, _)| {
-            format!(
-                "{name}: holds another name than `{}`; write it with `cargo xtask policy`",
-                policy.root_package()
-            )
-        })
-        .collect();
+    let mut problems = Vec::new();
+    let outdated = names::outdated(policy, files)?;
+    if !outdated.is_empty() {
+        let places: Vec<&str> = outdated.iter().map(|(name, _)| name.as_str()).collect();
+        problems.push(format!(
+            "{}: another name than `{}`; write it with `cargo xtask policy`",
+            places.join(", "),
+            policy.root_package()
+        ));
+    }
     if !schema::is_current()? {
         problems.push(format!(
             "{}: is not what the types of the policy are; write it with `cargo xtask policy`",

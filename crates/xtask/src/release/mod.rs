@@ -29,7 +29,7 @@ use fs_err as fs;
 use crate::policy::Policy;
 use crate::registry::Registry;
 use crate::registry::verdaccio::Verdaccio;
-use crate::{repo, say, smoke};
+use crate::{changelog, repo, say, smoke};
 use checkout::Checkout;
 pub(crate) use make::{Packed, packed_version};
 pub(crate) use preflight::require_loopback;
@@ -114,6 +114,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         );
     }
     let mut report = Report::new(&checkout.revision, &request.version, &request.tag);
+    report.changes = changelog::section(&request.version)?;
     let release = Release {
         options,
         request,

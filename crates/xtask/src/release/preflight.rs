@@ -10,9 +10,10 @@ use semver::Version;
 
 use super::Request;
 use super::checkout::{Checkout, address};
-use crate::policy::Policy;
+use crate::policy::{self, Policy};
 use crate::registry::{NpmError, Registry};
-use crate::repo;
+use crate::tidy::Files;
+use crate::{repo, version};
 
 /// The most changed files that a message names.
 const NAMED_CHANGES: usize = 5;
@@ -93,24 +94,16 @@ fn changes(checkout: &Checkout) -> Option<Problem> {
     ))
 }
 
-/// One version and one name stand everywhere.
+/// One version and one name stand everywhere, and the rest of what repeats the policy.
 fn drift(policy: &Policy) -> Result<Vec<Problem>> {
-    let package = package()?;
-    let stated = [
-        (
-            "version",
-            package["version"].as_str(),
-            repo::VERSION.to_owned(),
-        ),
-        ("name", package["name"].as_str(), policy.root_package()),
-    ];
-    Ok(stated
+    let mut found = version::problems(repo::root())?;
+    found.extend(policy::problems(policy, &Files::list()?)?);
+    Ok(found
         .into_iter()
-        .filter(|(_, actual, expected)| *actual != Some(expected.as_str()))
-        .map(|(key, actual, expected)| {
+        .map(|problem| {
             Problem::new(
-                format!("`npm/ktx/package.json` has the {key} {actual:?}, not `{expected}`"),
-                "Write the version everywhere: `cargo xtask version X`",
+                problem,
+                "Commit what brings it in line; `cargo xtask tidy` looks again",
             )
         })
         .collect())

@@ -23,6 +23,8 @@ pub(crate) struct Report {
     version: String,
     tag: String,
     registry: String,
+    /// What the changelog says of the version.
+    pub(crate) changes: String,
     pub(crate) packages: Vec<Row>,
     pub(crate) artifacts: Vec<Artifact>,
     /// Platforms that were published and not run on this machine.
@@ -94,6 +96,7 @@ impl Report {
             version: version.to_owned(),
             tag: tag.to_owned(),
             registry: String::new(),
+            changes: String::new(),
             packages: Vec::new(),
             artifacts: Vec::new(),
             not_run: Vec::new(),
@@ -172,6 +175,9 @@ impl Report {
         );
         if let Some(error) = &self.error {
             let _ = write!(text, "\n**It did not finish:** {error}\n");
+        }
+        if !self.changes.is_empty() {
+            let _ = write!(text, "\n## Changes\n\n{}\n", self.changes);
         }
         text +=
             "\n## Packages\n\n| package | bytes | sha256 | on the registry |\n|---|---:|---|---|\n";
