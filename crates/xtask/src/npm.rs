@@ -16,7 +16,7 @@ pub(crate) use self::artifacts::Artifacts;
 
 use crate::artifact::{self, Rules, Scope, Tarball};
 use crate::package::Package;
-use crate::policy::Policy;
+use crate::policy::{Platform, Policy};
 use crate::{digest, repo, say, stage};
 
 #[derive(Args)]
@@ -100,7 +100,11 @@ pub(crate) fn pack(
     out_dir: &Path,
 ) -> Result<Vec<Packed>> {
     say::step("Building the npm package");
-    let root = Package::root(policy)?;
+    let platforms: Vec<&Platform> = artifacts
+        .iter()
+        .map(|artifacts| &artifacts.platform)
+        .collect();
+    let root = Package::root(policy, &platforms)?;
     say::step("Packing");
     let mut packed = Vec::new();
     for artifacts in artifacts {

@@ -66,8 +66,9 @@ impl Package {
         Ok(package)
     }
 
-    /// The package that people install, built from its sources.
-    pub(crate) fn root(policy: &Policy) -> Result<Self> {
+    /// The package that people install, built from its sources, for the platforms that are published
+    /// with it: yarn does not install a package that names others, optional or not.
+    pub(crate) fn root(policy: &Policy, platforms: &[&Platform]) -> Result<Self> {
         tools::ensure_node_modules()?;
         let sh = tools::shell()?;
         tools::npm(&sh)
@@ -96,7 +97,7 @@ impl Package {
                 .with_context(|| format!("`bin` names `{program}`, which is not there"))?
                 .is_program = true;
         }
-        let published = Value::Object(root_manifest(policy, sources));
+        let published = Value::Object(root_manifest(policy, platforms, sources));
         package.add("package.json", to_json(&published)?);
         Ok(package)
     }
@@ -167,14 +168,16 @@ pub(crate) fn file_name(package: &str) -> String {
 }
 
 /// What is published is what people need: no scripts that could run, no development tools.
-fn root_manifest(policy: &Policy, mut manifest: Map<String, Value>) -> Map<String, Value> {
+fn root_manifest(
+    policy: &Policy,
+    platforms: &[&Platform],
+    mut manifest: Map<String, Value>,
+) -> Map<String, Value> {
     for key in ["scripts", "devDependencies", "private"] {
         manifest.shift_remove(key);
     }
-    let platforms: Map<String, Value> = policy
-        .platforms
+    let platforms: Map<String, Value> = platforms
         .iter()
-        .filter(|platform| platform.required)
         .map(|platform| {
             (
                 policy.platform_package(platform),
@@ -241,8 +244,10 @@ mod tests {
     use std::io::Read;
 
     use flate2::read::GzDecoder;
+    use serde_json::{Map, json};
 
-    use super::{File, Package};
+    use super::{File, Package, root_manifest};
+    use crate::policy::Policy;
 
     fn package(names: &[&str]) -> Package {
         let mut package = Package {
@@ -267,6 +272,17 @@ mod tests {
         assert_eq!(
             package(&names).tarball().unwrap(),
             package(&reversed).tarball().unwrap()
+        );
+    }
+
+    #[test]
+    fn names_the_platforms_that_are_published_and_no_others() {
+        let policy = Policy::load().unwrap();
+        let host = policy.host().unwrap();
+        let manifest = root_manifest(&policy, &[host], Map::new());
+        assert_eq!(
+            manifest["optionalDependencies"],
+            json!({ policy.platform_package(host): crate::repo::VERSION })
         );
     }
 

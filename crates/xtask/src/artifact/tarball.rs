@@ -200,22 +200,43 @@ pub(super) fn check_root(
             format!("names `{name}`, which is not there"),
         );
     }
-    let platforms: Map<String, Value> = policy
-        .platforms
-        .iter()
-        .filter(|platform| platform.required)
-        .map(|platform| (policy.platform_package(platform), json!(repo::VERSION)))
-        .collect();
+    check_platforms(policy, &manifest, problems);
     let expected = Map::from_iter([
         ("name".to_owned(), json!(tarball.name)),
         ("version".to_owned(), json!(repo::VERSION)),
         ("os".to_owned(), Value::Null),
         ("cpu".to_owned(), Value::Null),
         ("libc".to_owned(), Value::Null),
-        ("optionalDependencies".to_owned(), Value::Object(platforms)),
     ]);
     check_common(policy, &files, &expected, problems)?;
     Ok(tarball)
+}
+
+/// Checks that the root package brings along packages of the policy's platforms, at its version: all
+/// of them, or those that are released without the others.
+fn check_platforms(policy: &Policy, manifest: &Map<String, Value>, problems: &mut Problems) {
+    const KEY: &str = "optionalDependencies";
+    let names: Vec<String> = policy
+        .platforms
+        .iter()
+        .map(|platform| policy.platform_package(platform))
+        .collect();
+    let found = manifest.get(KEY).and_then(Value::as_object);
+    problems.unless(
+        found.is_some_and(|found| !found.is_empty()),
+        MANIFEST,
+        format!("`{KEY}` names no platform's package"),
+    );
+    for (name, version) in found.into_iter().flatten() {
+        problems.unless(
+            names.contains(name) && version == repo::VERSION,
+            MANIFEST,
+            format!(
+                "`{KEY}` has `{name}` at {version}; expected packages of the policy's platforms at \"{}\"",
+                repo::VERSION
+            ),
+        );
+    }
 }
 
 impl Tarball {
