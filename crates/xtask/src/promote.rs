@@ -8,10 +8,11 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use semver::Version;
 
+use crate::npm::Packed;
 use crate::policy::Policy;
 use crate::registry::verdaccio::Verdaccio;
 use crate::registry::{Published, Registry};
-use crate::release::{Packed, packed_version, require_loopback};
+use crate::release::{packed_version, require_loopback};
 use crate::{repo, say};
 
 /// The pause between two looks at the registry.
@@ -77,7 +78,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         is_host_only: options.host_only,
         may_go_back: options.version.is_some(),
     };
-    let packages = promotion.check(&packed_version(version))?;
+    let packages = promotion.check(&packed_version(&policy, version))?;
     if options.dry_run {
         for package in &packages {
             say::result(&promotion.shown(package));
@@ -101,7 +102,7 @@ impl Promotion<'_> {
         ensure!(
             missing.is_empty(),
             "`{}` has no {}; publish the version first: `cargo xtask release --tag next`",
-            self.registry.url(),
+            self.registry.shown(),
             missing.join(", ")
         );
         for package in &packages {
@@ -120,7 +121,7 @@ impl Promotion<'_> {
             .with_context(|| {
                 format!(
                     "`{}` has no `{root}@{}`; publish it first: `cargo xtask release --tag next`",
-                    self.registry.url(),
+                    self.registry.shown(),
                     self.version
                 )
             })?;
@@ -152,7 +153,7 @@ impl Promotion<'_> {
         ensure!(
             !there.is_empty(),
             "`{}` does not say what bytes `{}@{}` has",
-            self.registry.url(),
+            self.registry.shown(),
             package.name,
             self.version
         );
@@ -201,7 +202,7 @@ impl Promotion<'_> {
         let is_refused = error.is_refused();
         let error = anyhow::Error::new(error);
         if is_refused {
-            let url = self.registry.url();
+            let url = self.registry.shown();
             return error.context(format!(
                 "The tag was not moved; log in as someone who may, `npm login --registry={url}`, and run this again"
             ));

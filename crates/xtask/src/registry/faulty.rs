@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 
 use super::{Own, Registry};
 
-const ACCEPTED_WITHIN: Duration = Duration::from_secs(60);
+const ACCEPTED_WITHIN: Duration = Duration::from_mins(1);
 
 /// What goes wrong with a package.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

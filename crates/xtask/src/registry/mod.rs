@@ -20,6 +20,8 @@ pub(crate) use answer::NpmError;
 use crate::policy::{Access, Policy};
 use crate::tools;
 
+const PING_WITHIN: Duration = Duration::from_secs(20);
+
 /// One registry, with the npm configuration that it is reached with.
 #[derive(Clone, Debug)]
 pub(crate) struct Registry {
@@ -54,7 +56,7 @@ impl Default for Patience {
         Self {
             attempts: 4,
             pause: Duration::from_secs(2),
-            answer_within: Duration::from_secs(120),
+            answer_within: Duration::from_mins(2),
         }
     }
 }
@@ -115,6 +117,16 @@ impl Registry {
         &self.url
     }
 
+    /// Where it is, as people and reports are told.
+    pub(crate) fn shown(&self) -> String {
+        let Some((protocol, rest)) = self.url.split_once("://") else {
+            return self.url.clone();
+        };
+        let host = rest.split('/').next().unwrap_or_default();
+        let user = host.rfind('@').map_or(0, |at| at + 1);
+        format!("{protocol}://{}", &rest[user..])
+    }
+
     /// How long it is given.
     pub(crate) fn patience(&self) -> Patience {
         self.patience
@@ -122,9 +134,9 @@ impl Registry {
 
     /// Whether nobody beyond this machine reaches it.
     pub(crate) fn is_loopback(&self) -> bool {
-        let host = self.url.split_once("://").map_or("", |(_, rest)| rest);
+        let shown = self.shown();
+        let host = shown.split_once("://").map_or("", |(_, rest)| rest);
         let host = host.split('/').next().unwrap_or_default();
-        let host = host.rsplit('@').next().unwrap_or_default();
         ["localhost", "127.0.0.1", "[::1]"].iter().any(|name| {
             host.strip_prefix(name)
                 .is_some_and(|port| port.is_empty() || port.starts_with(':'))
@@ -143,9 +155,11 @@ impl Registry {
         variables
     }
 
-    /// Whether it answers.
+    /// Whether it answers, soon.
     pub(crate) fn ping(&self) -> Result<(), NpmError> {
-        self.ask(&["ping"]).map(drop)
+        let mut hasty = self.clone();
+        hasty.patience.answer_within = self.patience.answer_within.min(PING_WITHIN);
+        hasty.ask(&["ping"]).map(drop)
     }
 
     /// The user that npm is logged in as.
@@ -298,11 +312,23 @@ mod tests {
     use super::Registry;
 
     #[test]
+    fn shows_no_credentials() {
+        for (url, expected) in [
+            ("https://a:b@example.com/npm/", "https://example.com/npm/"),
+            ("https://example.com/@scope", "https://example.com/@scope"),
+        ] {
+            assert_eq!(Registry::at(url, "@scope").shown(), expected);
+        }
+    }
+
+    #[test]
     fn only_this_machine_is_loopback() {
         for (url, expected) in [
             ("http://localhost:4873/", true),
             ("http://127.0.0.1:4873", true),
             ("http://[::1]:4873/", true),
+            ("http://a:b@localhost/", true),
+            ("https://localhost@example.com/", false),
             ("https://registry.npmjs.org/", false),
             ("https://localhost.example.com/", false),
             ("https://example.com/localhost/", false),

@@ -20,7 +20,7 @@ const SOURCE_DIR: &str = "release/verdaccio";
 const PINS: [&str; 2] = ["package.json", "package-lock.json"];
 const START: &str = "serve.cjs";
 /// It takes one or two seconds on an idle machine.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 const END_WITHIN: Duration = Duration::from_secs(5);
 
 /// A running registry; it ends with this value, and with this process however that ends.
@@ -38,17 +38,28 @@ impl Verdaccio {
         Self::start_in(policy, &Self::kept_dir())
     }
 
-    /// Where [`Verdaccio::start`] keeps its packages.
-    pub(crate) fn kept_dir() -> PathBuf {
+    /// Starts it without what they published.
+    pub(crate) fn start_fresh(policy: &Policy) -> Result<Self> {
+        let (dir, lock) = claim(&Self::kept_dir())?;
+        let packages_dir = dir.join("storage");
+        if packages_dir.exists() {
+            fs::remove_dir_all(packages_dir)?;
+        }
+        Self::run(policy, &dir, lock)
+    }
+
+    fn kept_dir() -> PathBuf {
         repo::output_dir().join("registry")
     }
 
     /// Starts a registry that keeps everything that it has below `dir`.
     pub(crate) fn start_in(policy: &Policy, dir: &Path) -> Result<Self> {
+        let (dir, lock) = claim(dir)?;
+        Self::run(policy, &dir, lock)
+    }
+
+    fn run(policy: &Policy, dir: &Path, lock: fs::File) -> Result<Self> {
         let program_dir = install()?;
-        create_private_dir(dir)?;
-        let dir = fs::canonicalize(dir)?;
-        let lock = lock(&dir)?;
         let errors_path = dir.join("errors");
         let (errors, _) = fs::File::create(&errors_path)?.into_parts();
         let mut command = Command::new("node");
@@ -86,8 +97,10 @@ impl Verdaccio {
             Ok(line) => {
                 let ready: Value = serde_json::from_str(&line)
                     .with_context(|| format!("Verdaccio said `{}`", line.trim_end()))?;
-                let url = ready["url"].as_str();
-                verdaccio.registry.url = url.context("Verdaccio says where it is")?.to_owned();
+                let url = ready["url"]
+                    .as_str()
+                    .context("Verdaccio says where it is")?;
+                url.clone_into(&mut verdaccio.registry.url);
                 Ok(verdaccio)
             }
             Err(_) => bail!(
@@ -184,21 +197,19 @@ fn certificates() -> Result<Option<String>> {
     }
 }
 
-fn create_private_dir(dir: &Path) -> Result<()> {
+/// Makes a folder that only its owner may enter, and locks it.
+fn claim(dir: &Path) -> Result<(PathBuf, fs::File)> {
     fs::create_dir_all(dir)?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
         fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))?;
     }
-    Ok(())
-}
-
-fn lock(dir: &Path) -> Result<fs::File> {
+    let dir = fs::canonicalize(dir)?;
     let path = dir.join("lock");
-    let file = fs::File::create(&path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
+    let lock = fs::File::create(&path)?;
+    match lock.try_lock() {
+        Ok(()) => Ok((dir, lock)),
         Err(std::fs::TryLockError::WouldBlock) => bail!(
             "Another run is using the local registry; when it has ended, run this again (it holds `{}`)",
             repo::shown(&path)

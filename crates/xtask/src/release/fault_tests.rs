@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::Packed;
 use super::lab::{Lab, VERSION, packed, patience, release};
 use super::publish::{Outcome, Publisher};
+use crate::npm::Packed;
 use crate::policy::Access;
 use crate::registry::faulty::{Fault, Faulty};
 use crate::registry::{Own, Registry};
@@ -20,7 +20,7 @@ const ALWAYS: usize = usize::MAX;
 /// Two processors are as busy with three.
 const AT_ONCE: usize = 3;
 const KILLED: &str = "KTX_TEST_KILLED_RELEASE";
-const PATIENT: Duration = Duration::from_secs(60);
+const PATIENT: Duration = Duration::from_mins(1);
 
 type Case<'a> = Box<dyn FnOnce() + Send + 'a>;
 
@@ -237,7 +237,7 @@ fn waits_for_what_is_not_there_yet_and_for_nothing_else() {
         access: Access::Public,
         has_provenance: false,
     };
-    publisher.publish(package).unwrap();
+    publisher.publish(package, None).unwrap();
     faulty.set(&package.name, Fault::Unreadable(404), 3);
     publisher.confirm(package, PATIENT).unwrap();
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::Packed;
 use super::publish::{Outcome, Publisher};
 use super::report::{Report, Row};
+use crate::npm::Packed;
 use crate::policy::{Access, Policy};
 use crate::registry::faulty::Faulty;
 use crate::registry::verdaccio::Verdaccio;
@@ -165,10 +165,11 @@ pub(crate) fn release(
         access: Access::Public,
         has_provenance: false,
     };
-    publisher.compare(packages)?;
+    let found = publisher.compare(packages)?;
+    let compared: Vec<_> = packages.iter().zip(found).collect();
     let mut report = Report::new("", VERSION, tag);
     report.packages = packages.iter().map(Row::from).collect();
-    super::publish(&publisher, packages, Duration::from_secs(5), &mut report)?;
+    super::publish(&publisher, &compared, Duration::from_secs(5), &mut report)?;
     Ok(report
         .packages
         .iter()

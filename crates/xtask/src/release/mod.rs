@@ -6,18 +6,17 @@
 //! package that brings them along is last, so nobody sees it without them.
 
 mod checkout;
+mod contents;
 #[cfg(test)]
 mod fault_tests;
 #[cfg(test)]
 pub(crate) mod lab;
-mod make;
 mod plan;
 mod preflight;
 #[cfg(test)]
 mod preflight_tests;
 mod publish;
 mod report;
-mod sources;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,16 +25,17 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use fs_err as fs;
 
+use crate::npm::Packed;
 use crate::policy::Policy;
-use crate::registry::Registry;
 use crate::registry::verdaccio::Verdaccio;
+use crate::registry::{Published, Registry};
 use crate::{changelog, repo, say, smoke};
 use checkout::Checkout;
-pub(crate) use make::{Packed, packed_version};
+pub(crate) use contents::packed_version;
+use contents::{Contents, dist_dir};
 pub(crate) use preflight::require_loopback;
 use publish::Publisher;
 use report::Report;
-use sources::Sources;
 
 /// Set where a workflow may publish because the registry trusts it, without anyone logged in.
 const TRUSTED_PUBLISHING: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
@@ -74,7 +74,9 @@ pub(crate) struct Request {
     pub(crate) tag: String,
     pub(crate) version: String,
     pub(crate) is_local: bool,
-    pub(crate) sources: Sources,
+    /// Platforms may be missing.
+    pub(crate) is_host_only: bool,
+    pub(crate) contents: Contents,
     /// The registry trusts this workflow; nobody is logged in.
     pub(crate) has_trusted_publishing: bool,
 }
@@ -82,27 +84,23 @@ pub(crate) struct Request {
 /// Releases, or says what that would do.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let policy = Policy::load()?;
+    let checkout = Checkout::read(repo::root())?;
     let request = Request {
         tag: options.tag.clone(),
         version: repo::VERSION.to_owned(),
         is_local: options.local,
-        sources: Sources {
-            artifacts_dir: options.artifacts.clone(),
-            is_host_only: options.host_only,
+        is_host_only: options.host_only,
+        contents: if options.resume {
+            Contents::packed_from(&policy, &checkout.revision).context(
+                "Nothing was published; `dist/` has nothing to go on with: build again, without `--resume`",
+            )?
+        } else {
+            Contents::Artifacts(options.artifacts.clone())
         },
         has_trusted_publishing: !options.local && std::env::var_os(TRUSTED_PUBLISHING).is_some(),
     };
-    let checkout = Checkout::read(repo::root())?;
     if options.dry_run {
-        let registry = if options.local {
-            "a registry on this machine".to_owned()
-        } else {
-            Registry::of_machine(&policy)?.url().to_owned()
-        };
-        let packed = make::packed_before(&checkout.revision).unwrap_or_default();
-        plan::show(&request, &policy, &registry, &packed)?;
-        say::result("\nNeither the registry nor this machine was changed, or the registry asked.");
-        return preflight::require_none(&preflight::of_checkout(&request, &policy, &checkout)?);
+        return show_plan(&request, &policy, &checkout);
     }
     let lock_path = repo::output_dir().join("release.lock");
     fs::create_dir_all(repo::output_dir())?;
@@ -124,16 +122,26 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let done = release.run(&mut report);
     if let Err(error) = &done {
         report.fail(error);
-        if dist_dir().is_dir() {
+        if report.has_packages() {
             report.write(&dist_dir())?;
         }
     }
     done
 }
 
-/// Where a release puts what it makes.
-pub(crate) fn dist_dir() -> PathBuf {
-    repo::path("dist")
+fn show_plan(request: &Request, policy: &Policy, checkout: &Checkout) -> Result<()> {
+    let registry = if request.is_local {
+        "a registry on this machine".to_owned()
+    } else {
+        Registry::of_machine(policy)?.shown()
+    };
+    let packed = match Contents::packed_from(policy, &checkout.revision) {
+        Ok(Contents::Packed(packed)) => packed,
+        _ => Vec::new(),
+    };
+    plan::show(request, policy, &registry, &packed)?;
+    say::result("\nNothing was changed; the registry was not asked.");
+    preflight::require_none(&preflight::of_checkout(request, policy, checkout)?)
 }
 
 struct Release<'a> {
@@ -147,13 +155,12 @@ impl Release<'_> {
     fn run(&self, report: &mut Report) -> Result<()> {
         let (_verdaccio, registry) = report.step("preflight", |report| {
             let (verdaccio, registry) = self.preflight()?;
-            report.to_registry(registry.url());
-            self.note_platforms(report)?;
+            report.note_registry(registry.shown());
             Ok((verdaccio, registry))
         })?;
         let packages = report.step("build", |report| {
-            let packages = self.packages()?;
-            report.packages = packages.iter().map(report::Row::from).collect();
+            let packages = self.request.contents.pack(&self.policy)?;
+            report.list(&self.policy, &packages)?;
             Ok(packages)
         })?;
         let publisher = Publisher {
@@ -162,18 +169,15 @@ impl Release<'_> {
             access: self.policy.access,
             has_provenance: self.request.has_trusted_publishing,
         };
-        report.step("verify", |report| {
-            make::verify(&self.policy, &packages, report)?;
+        let found = report.step("verify", |report| {
+            contents::verify(&self.policy, &packages, report)?;
             preflight::require_unchanged(&self.checkout, repo::root())?;
             publisher.compare(&packages)
         })?;
-        let published = publish(
-            &publisher,
-            &packages,
-            Duration::from_secs(self.policy.smoke.availability_seconds),
-            report,
-        );
-        published.with_context(|| self.how_to_finish("Not everything is published"))?;
+        let within = Duration::from_secs(self.policy.smoke.availability_seconds);
+        let packages: Vec<_> = packages.iter().zip(found).collect();
+        publish(&publisher, &packages, within, report)
+            .with_context(|| self.how_to_finish("Not everything is published"))?;
         report
             .step("smoke", |report| self.smoke(&registry, report))
             .with_context(|| self.how_to_finish("Published, but it does not work"))?;
@@ -184,70 +188,32 @@ impl Release<'_> {
             "{}@{} is on {} under `{}`; see `dist/report.md`",
             self.policy.root_package(),
             self.request.version,
-            registry.url(),
+            registry.shown(),
             self.request.tag
         ));
         Ok(())
     }
 
-    /// Looks at home first: the registry is asked only when nothing here is wrong, except that a
-    /// machine's registry is there anyway, and all problems are shown at once.
+    /// Looks at everything that can be looked at, so that all problems are shown at once; a registry
+    /// is started only when there is something to publish to it.
     fn preflight(&self) -> Result<(Option<Verdaccio>, Registry)> {
         let mut problems = preflight::of_checkout(&self.request, &self.policy, &self.checkout)?;
-        if self.options.resume {
-            problems.extend(make::resume_problem(&self.checkout.revision));
-        }
+        let names = self.request.contents.names(&self.policy)?;
         let (verdaccio, registry) = if self.options.local {
             preflight::require_none(&problems)?;
-            if self.options.fresh && Verdaccio::kept_dir().exists() {
-                fs::remove_dir_all(Verdaccio::kept_dir())?;
-            }
-            let verdaccio = Verdaccio::start(&self.policy)?;
+            let verdaccio = if self.options.fresh {
+                Verdaccio::start_fresh(&self.policy)?
+            } else {
+                Verdaccio::start(&self.policy)?
+            };
             let registry = verdaccio.registry().clone();
             (Some(verdaccio), registry)
         } else {
             (None, Registry::of_machine(&self.policy)?)
         };
-        problems.extend(preflight::of_registry(
-            &self.request,
-            &registry,
-            &self.package_names()?,
-        ));
+        problems.extend(preflight::of_registry(&self.request, &registry, &names));
         preflight::require_none(&problems)?;
         Ok((verdaccio, registry))
-    }
-
-    fn package_names(&self) -> Result<Vec<String>> {
-        let mut names: Vec<String> = self
-            .request
-            .sources
-            .of_platforms(&self.policy)?
-            .into_iter()
-            .filter(|(_, source)| *source != sources::Source::Missing)
-            .map(|(platform, _)| self.policy.platform_package(platform))
-            .collect();
-        names.push(self.policy.root_package());
-        Ok(names)
-    }
-
-    fn note_platforms(&self, report: &mut Report) -> Result<()> {
-        let host = self.policy.host()?;
-        for (platform, source) in self.request.sources.of_platforms(&self.policy)? {
-            if source == sources::Source::Missing {
-                report.left_out.push(platform.id.clone());
-            } else if platform.id != host.id {
-                report.not_run.push(platform.id.clone());
-            }
-        }
-        Ok(())
-    }
-
-    fn packages(&self) -> Result<Vec<Packed>> {
-        if self.options.resume {
-            say::detail("Taking what `dist/` has");
-            return make::packed_before(&self.checkout.revision);
-        }
-        make::pack(&self.policy, &self.request.sources, &self.checkout.revision)
     }
 
     /// Tries what is on the registry now.
@@ -273,9 +239,6 @@ impl Release<'_> {
                 command.push_str(flag);
             }
         }
-        if let Some(dir) = &self.options.artifacts {
-            command.push_str(&format!(" --artifacts {}", dir.display()));
-        }
         format!("{what}; when the cause is gone, `{command}` goes on from here")
     }
 }
@@ -283,27 +246,28 @@ impl Release<'_> {
 /// Publishes the platform packages, sees them on the registry, and publishes the root.
 fn publish(
     publisher: &Publisher<'_>,
-    packages: &[Packed],
+    packages: &[(&Packed, Option<Published>)],
     within: Duration,
     report: &mut Report,
 ) -> Result<()> {
-    let (platforms, root): (Vec<&Packed>, Vec<&Packed>) = packages
+    let (platforms, root): (Vec<_>, Vec<_>) = packages
         .iter()
-        .partition(|package| package.platform.is_some());
+        .partition(|(package, _)| package.platform.is_some());
     report.step("publish platforms", |report| {
-        for package in &platforms {
-            report.note(package, publisher.publish(package)?);
+        for (package, found) in &platforms {
+            report.note(package, publisher.publish(package, found.as_ref())?);
         }
         Ok(())
     })?;
     report.step("confirm", |_| {
         platforms
             .iter()
-            .try_for_each(|package| publisher.confirm(package, within))
+            .filter(|(_, found)| found.is_none())
+            .try_for_each(|(package, _)| publisher.confirm(package, within))
     })?;
     report.step("publish root", |report| {
-        for package in &root {
-            report.note(package, publisher.publish(package)?);
+        for (package, found) in &root {
+            report.note(package, publisher.publish(package, found.as_ref())?);
             publisher.confirm(package, within)?;
         }
         Ok(())

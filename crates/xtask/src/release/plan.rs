@@ -1,12 +1,12 @@
 //! What a release would do, said without doing any of it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
 
 use super::Request;
-use super::make::Packed;
-use super::sources::Source;
+use super::contents::Source;
+use crate::npm::{Artifacts, Packed};
 use crate::policy::Policy;
 use crate::{digest, repo, say};
 
@@ -51,32 +51,20 @@ pub(crate) fn show(
         say::result(&format!("{}. {name}: {what}", number + 1));
     }
     say::result("\nPackages, in the order in which they are published:");
-    let mut left_out = Vec::new();
-    for (platform, source) in request.sources.of_platforms(policy)? {
-        if source == Source::Missing {
-            left_out.push(platform.id.as_str());
-            continue;
-        }
-        let name = policy.platform_package(platform);
+    for name in request.contents.names(policy)? {
         say::result(&package_line(&name, &request.version, packed));
-        let (dir, state) = match source {
-            Source::Given(dir) => (dir, "given"),
-            _ => (
-                repo::output_dir().join("artifacts").join(&platform.id),
-                "built, and again if its sources changed",
-            ),
-        };
-        for line in artifact_lines(&dir, state)? {
-            say::result(&line);
-        }
     }
-    say::result(&package_line(
-        &policy.root_package(),
-        &request.version,
-        packed,
-    ));
-    if !left_out.is_empty() {
-        say::result(&format!("\nWithout artifacts: {}", left_out.join(", ")));
+    say::result("\nWhat they carry:");
+    let built = Artifacts::find(policy, &repo::output_dir().join("artifacts")).unwrap_or_default();
+    for (platform, source) in request.contents.sources(policy)? {
+        let id = &platform.id;
+        let built = built.iter().find(|built| built.platform.id == *id);
+        match (source, built) {
+            (Source::Given(artifacts), _) => show_artifacts(&artifacts, "given")?,
+            (Source::Built, Some(built)) => show_artifacts(built, "built before")?,
+            (Source::Built, None) => say::result(&format!("{id}: would be built")),
+            (Source::Missing, _) => say::result(&format!("{id}: left out, without artifacts")),
+        }
     }
     Ok(())
 }
@@ -91,28 +79,17 @@ fn package_line(name: &str, version: &str, packed: &[Packed]) -> String {
     }
 }
 
-fn artifact_lines(dir: &Path, state: &str) -> Result<Vec<String>> {
-    if !dir.is_dir() {
-        return Ok(vec!["    addon and wheel would be built".to_owned()]);
+fn show_artifacts(artifacts: &Artifacts, state: &str) -> Result<()> {
+    say::result(&format!("{}: {state}", artifacts.platform.id));
+    for path in [&artifacts.addon_path, &artifacts.wheel_path] {
+        let digested = digest::of_file(path)?;
+        let name = path.file_name().map_or(Path::new(""), Path::new);
+        say::result(&format!(
+            "  {}  {} bytes  sha256 {}",
+            name.display(),
+            digested.bytes,
+            digested.sha256
+        ));
     }
-    let mut paths: Vec<PathBuf> = fs_err::read_dir(dir)?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<Result<_>>()?;
-    paths.sort();
-    paths
-        .iter()
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "node" || extension == "whl")
-        })
-        .map(|path| {
-            let digested = digest::of_file(path)?;
-            Ok(format!(
-                "    {}  {} bytes  sha256 {}  ({state})",
-                repo::shown(path),
-                digested.bytes,
-                digested.sha256
-            ))
-        })
-        .collect()
+    Ok(())
 }

@@ -13,10 +13,12 @@ use super::checkout::{Checkout, address};
 use crate::policy::{self, Policy};
 use crate::registry::{NpmError, Registry};
 use crate::tidy::Files;
-use crate::{repo, version};
+use crate::{repo, tools, version};
 
 /// The most changed files that a message names.
 const NAMED_CHANGES: usize = 5;
+/// The first npm that publishes because the registry trusts a workflow.
+const TRUSTED_NPM: Version = Version::new(11, 5, 1);
 
 /// Something that stops a release, and how to go on.
 #[derive(Debug, Eq, PartialEq)]
@@ -46,11 +48,11 @@ pub(crate) fn require_none(problems: &[Problem]) -> Result<()> {
     if problems.is_empty() {
         return Ok(());
     }
-    let listed: String = problems
-        .iter()
-        .map(|problem| format!("\n    - {problem}"))
-        .collect();
-    bail!("Nothing was published; first:{listed}")
+    let listed: Vec<String> = problems.iter().map(Problem::to_string).collect();
+    bail!(
+        "Nothing was published; first:\n    - {}",
+        listed.join("\n    - ")
+    )
 }
 
 /// What the checkout and the request say, without asking anyone.
@@ -70,7 +72,7 @@ pub(crate) fn of_checkout(
             "Take another `--tag`, or the version that it is for: `cargo xtask version X`",
         ));
     }
-    problems.extend(request.sources.problems(policy)?);
+    problems.extend(request.contents.problems(policy, request.is_host_only));
     Ok(problems)
 }
 
@@ -167,9 +169,9 @@ pub(crate) fn of_registry(
     registry: &Registry,
     names: &[String],
 ) -> Vec<Problem> {
-    let url = registry.url();
+    let url = registry.shown();
     let mut problems = Vec::new();
-    if request.sources.is_host_only {
+    if request.is_host_only {
         problems.extend(host_only_problem(registry));
     }
     if let Err(error) = registry.ping() {
@@ -179,10 +181,10 @@ pub(crate) fn of_registry(
         ));
         return problems;
     }
-    if !request.has_trusted_publishing
-        && let Err(error) = registry.whoami()
-    {
-        problems.push(login_problem(url, &error));
+    if request.has_trusted_publishing {
+        problems.extend(npm_problem());
+    } else if let Err(error) = registry.whoami() {
+        problems.push(login_problem(&url, &error));
     }
     let answers: Vec<_> = thread::scope(|scope| {
         let asked: Vec<_> = names
@@ -205,7 +207,7 @@ fn host_only_problem(registry: &Registry) -> Option<Problem> {
         Problem::new(
             format!(
                 "`--host-only` leaves platforms out, which `{}` must not do without",
-                registry.url()
+                registry.shown()
             ),
             "Add `--local`, or give every platform's artifacts with `--artifacts DIR`",
         )
@@ -218,6 +220,25 @@ pub(crate) fn require_loopback(registry: &Registry) -> Result<()> {
         Some(problem) => bail!("{problem}"),
         None => Ok(()),
     }
+}
+
+/// Older ones do not ask the workflow's host for leave.
+fn npm_problem() -> Option<Problem> {
+    let version = tools::shell().and_then(|sh| {
+        Ok(tools::npm(&sh)
+            .arg("--version")
+            .quiet()
+            .ignore_stderr()
+            .read()?)
+    });
+    let version = version.unwrap_or_default();
+    let is_trusted = Version::parse(&version).is_ok_and(|version| version >= TRUSTED_NPM);
+    (!is_trusted).then(|| {
+        Problem::new(
+            format!("npm {version} cannot publish where nobody is logged in"),
+            format!("Install npm {TRUSTED_NPM} or newer: `npm install --global npm@11`"),
+        )
+    })
 }
 
 fn login_problem(url: &str, error: &NpmError) -> Problem {

@@ -6,9 +6,10 @@ use xshell::{Shell, cmd};
 
 use super::Request;
 use super::checkout::Checkout;
+use super::contents::Contents;
 use super::lab::{Lab, patience};
-use super::preflight::{of_checkout, of_registry, require_loopback, require_none};
-use super::sources::Sources;
+use super::preflight::{Problem, of_checkout, of_registry, require_loopback, require_none};
+
 use crate::policy::Policy;
 use crate::registry::{Own, Registry};
 
@@ -26,10 +27,8 @@ impl Wanted {
                 tag: "next".to_owned(),
                 version: "1.2.3".to_owned(),
                 is_local: false,
-                sources: Sources {
-                    artifacts_dir: None,
-                    is_host_only: true,
-                },
+                is_host_only: true,
+                contents: Contents::Artifacts(None),
                 has_trusted_publishing: false,
             },
             policy: Policy::load().unwrap(),
@@ -149,10 +148,10 @@ fn a_tag_that_is_not_for_the_version_stops_it() {
 fn a_missing_platform_stops_it_and_all_problems_are_named_at_once() {
     check(
         |wanted| {
-            wanted.request.sources.is_host_only = false;
+            wanted.request.is_host_only = false;
             wanted.request.tag = "newest".to_owned();
         },
-        ["No artifacts of ", "`newest`"],
+        ["There are no artifacts of ", "`newest`"],
     );
 }
 
@@ -169,10 +168,9 @@ fn a_public_registry_gets_all_platforms() {
 
 /// What is said of a registry.
 fn refusal_of(registry: &Registry, request: &Request, names: &[String]) -> String {
-    of_registry(request, registry, names)
-        .iter()
-        .map(|problem| format!("{problem}\n"))
-        .collect()
+    let problems = of_registry(request, registry, names);
+    let listed: Vec<String> = problems.iter().map(Problem::to_string).collect();
+    listed.join("\n")
 }
 
 #[test]
@@ -203,7 +201,7 @@ fn only_who_is_logged_in_or_trusted_goes_on() {
             user_config_path: dir.join("npmrc"),
             cache_dir: dir.join("cache"),
         })
-        .with_patience(patience(Duration::from_secs(60)));
+        .with_patience(patience(Duration::from_mins(1)));
     let mut request = Wanted::new().request;
 
     assert_eq!(refusal_of(lab.registry(), &request, &names), "");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use serde::Serialize;
 
-use super::make::Packed;
+use crate::npm::Packed;
 use crate::policy::Access;
 use crate::registry::{NpmError, Published, Registry};
 use crate::say;
@@ -47,25 +47,30 @@ impl Outcome {
 }
 
 impl Publisher<'_> {
-    /// Looks at every package before any is published: none may be there with other bytes.
-    pub(crate) fn compare(&self, packages: &[Packed]) -> Result<()> {
+    /// Looks at every package before any is published, and says which are there: none may be there
+    /// with other bytes.
+    pub(crate) fn compare(&self, packages: &[Packed]) -> Result<Vec<Option<Published>>> {
+        let mut found = Vec::new();
         let mut others = Vec::new();
         for package in packages {
-            if let Some(published) = self.look(package)?
-                && published.integrity != package.integrity
-            {
-                others.push(other_bytes(package, &published));
-            }
+            let published = self.look(package)?;
+            others.extend(
+                published
+                    .as_ref()
+                    .filter(|published| published.integrity != package.integrity)
+                    .map(|published| other_bytes(package, published)),
+            );
+            found.push(published);
         }
         if !others.is_empty() {
             bail!("{}; {HOW_TO_GO_ON}", others.join("; "));
         }
-        Ok(())
+        Ok(found)
     }
 
-    /// Publishes a package, unless it is there.
-    pub(crate) fn publish(&self, package: &Packed) -> Result<Outcome> {
-        let outcome = self.ensure_there(package)?;
+    /// Publishes a package, unless it was `found`.
+    pub(crate) fn publish(&self, package: &Packed, found: Option<&Published>) -> Result<Outcome> {
+        let outcome = self.ensure_there(package, found)?;
         say::detail(&format!(
             "{}@{} {}",
             package.name,
@@ -75,9 +80,9 @@ impl Publisher<'_> {
         Ok(outcome)
     }
 
-    fn ensure_there(&self, package: &Packed) -> Result<Outcome> {
-        if let Some(published) = self.look_for_same(package)? {
-            self.ensure_tag(package, &published)?;
+    fn ensure_there(&self, package: &Packed, found: Option<&Published>) -> Result<Outcome> {
+        if let Some(published) = found {
+            self.ensure_tag(package, published)?;
             return Ok(Outcome::AlreadyThere);
         }
         let patience = self.registry.patience();
@@ -119,7 +124,7 @@ impl Publisher<'_> {
                     "`{}@{}` cannot be seen on `{}` {} s after it was published",
                     package.name,
                     package.version,
-                    self.registry.url(),
+                    self.registry.shown(),
                     within.as_secs()
                 );
             }

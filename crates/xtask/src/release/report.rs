@@ -7,9 +7,11 @@ use std::time::{Instant, SystemTime};
 use anyhow::Result;
 use serde::Serialize;
 
-use super::make::Packed;
 use super::plan::STEPS;
 use super::publish::Outcome;
+use crate::artifact::{Binary, Wheel};
+use crate::npm::Packed;
+use crate::policy::Policy;
 use crate::smoke::Smoked;
 use crate::{repo, say};
 
@@ -26,11 +28,11 @@ pub(crate) struct Report {
     /// What the changelog says of the version.
     pub(crate) changes: String,
     pub(crate) packages: Vec<Row>,
-    pub(crate) artifacts: Vec<Artifact>,
+    artifacts: Vec<Artifact>,
     /// Platforms that were published and not run on this machine.
-    pub(crate) not_run: Vec<String>,
+    not_run: Vec<String>,
     /// Platforms of the policy that were not published.
-    pub(crate) left_out: Vec<String>,
+    left_out: Vec<String>,
     /// What was tried with the registry's bytes.
     pub(crate) smoke: Option<Smoked>,
     steps: Vec<Step>,
@@ -55,13 +57,16 @@ pub(crate) struct Row {
 /// One file that a package carries.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Artifact {
-    pub(crate) platform: String,
-    pub(crate) file: String,
-    pub(crate) bytes: u64,
-    pub(crate) sha256: String,
-    /// The oldest libc or system that it runs on, as far as that can be read from it.
-    pub(crate) floor: Option<String>,
+struct Artifact {
+    platform: String,
+    file: String,
+    /// Format and processor, of a binary.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    machine: Option<String>,
+    bytes: u64,
+    sha256: String,
+    /// The oldest C library or system that it runs with; none where it brings all it needs.
+    libc_floor: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -107,9 +112,60 @@ impl Report {
         }
     }
 
+    /// Notes what is published, what of it this machine cannot run, and what is left out.
+    pub(crate) fn list(&mut self, policy: &Policy, packages: &[Packed]) -> Result<()> {
+        self.packages = packages.iter().map(Row::from).collect();
+        let host = policy.host()?;
+        for platform in &policy.platforms {
+            let id = &platform.id;
+            if !packages
+                .iter()
+                .any(|package| package.platform.as_ref() == Some(id))
+            {
+                self.left_out.push(id.clone());
+            } else if *id != host.id {
+                self.not_run.push(id.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes a binary that a package carries.
+    pub(crate) fn carries(&mut self, platform: &str, file: &str, binary: &Binary) {
+        self.artifacts.push(Artifact {
+            platform: platform.to_owned(),
+            file: file.to_owned(),
+            machine: Some(binary.machine.clone()),
+            bytes: binary.bytes,
+            sha256: binary.sha256.clone(),
+            libc_floor: binary.libc_floor.clone(),
+        });
+    }
+
+    /// Notes a wheel that a package carries, and the daemon in it.
+    pub(crate) fn carries_wheel(&mut self, platform: &str, wheel: &Wheel) {
+        let daemon = wheel.daemon.as_ref();
+        self.artifacts.push(Artifact {
+            platform: platform.to_owned(),
+            file: format!("wheel {} {}", wheel.name, wheel.tags.join(" ")),
+            machine: None,
+            bytes: wheel.bytes,
+            sha256: wheel.sha256.clone(),
+            libc_floor: daemon.and_then(|daemon| daemon.libc_floor.clone()),
+        });
+        if let Some(daemon) = daemon {
+            self.carries(platform, "ktx-daemon, in the wheel", daemon);
+        }
+    }
+
+    /// Whether there is anything to report.
+    pub(crate) fn has_packages(&self) -> bool {
+        !self.packages.is_empty()
+    }
+
     /// Where it is published.
-    pub(crate) fn to_registry(&mut self, url: &str) {
-        url.clone_into(&mut self.registry);
+    pub(crate) fn note_registry(&mut self, shown: String) {
+        self.registry = shown;
     }
 
     /// Says which step begins, takes it, and notes how long it took and whether it went well.
@@ -189,7 +245,7 @@ impl Report {
                 row.name, row.bytes, row.sha256
             );
         }
-        text += "\n## What they carry\n\n| platform | file | bytes | sha256 | runs from |\n|---|---|---:|---|---|\n";
+        text += "\n## What they carry\n\n| platform | file | bytes | sha256 | oldest C library or system |\n|---|---|---:|---|---|\n";
         for artifact in &self.artifacts {
             let _ = writeln!(
                 text,
@@ -198,7 +254,7 @@ impl Report {
                 artifact.file,
                 artifact.bytes,
                 artifact.sha256,
-                artifact.floor.as_deref().unwrap_or("any"),
+                artifact.libc_floor.as_deref().unwrap_or("any"),
             );
         }
         if let Some(smoked) = &self.smoke {
