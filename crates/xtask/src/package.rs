@@ -246,8 +246,9 @@ mod tests {
     use flate2::read::GzDecoder;
     use serde_json::{Map, json};
 
-    use super::{File, Package, root_manifest};
-    use crate::policy::Policy;
+    use super::{File, Package, platform_manifest, platform_readme, root_manifest, to_json};
+    use crate::policy::{Names, Policy};
+    use crate::repo;
 
     fn package(names: &[&str]) -> Package {
         let mut package = Package {
@@ -284,6 +285,30 @@ mod tests {
             manifest["optionalDependencies"],
             json!({ policy.platform_package(host): crate::repo::VERSION })
         );
+    }
+
+    #[test]
+    fn has_the_name_that_the_policy_states_and_no_other() {
+        let current = Policy::load().unwrap();
+        let mut policy = Policy::load().unwrap();
+        policy.scope = "@renamed".to_owned();
+        let names = Names::of(&policy).unwrap();
+        let text_of = |path| names.in_text(&fs_err::read_to_string(repo::path(path)).unwrap());
+        let sources = serde_json::from_str(&text_of("npm/ktx/package.json")).unwrap();
+        let platforms: Vec<_> = policy.platforms.iter().collect();
+        let mut texts = vec![
+            to_json(&root_manifest(&policy, &platforms, sources).into()).unwrap(),
+            text_of("README.md").into_bytes(),
+        ];
+        for platform in platforms {
+            texts.push(to_json(&platform_manifest(&policy, platform)).unwrap());
+            texts.push(platform_readme(&policy, platform).into_bytes());
+        }
+        for text in texts {
+            let text = String::from_utf8(text).unwrap();
+            assert!(text.contains(&policy.root_package()), "{text}");
+            assert!(!text.contains(&current.scope), "{text}");
+        }
     }
 
     #[test]

@@ -52,7 +52,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         say::result(&format!("Everything is at {version} already"));
         return Ok(());
     }
-    say::step(&format!("From {current} to {version}"));
+    say::step(&if *version == current {
+        format!("Setting {version} where another version stands")
+    } else {
+        format!("From {current} to {version}")
+    });
     if !options.dry_run {
         checkout.write(&changes)?;
     }

@@ -185,7 +185,10 @@ pub(super) fn fixed(policy: &Policy, files: &Files) -> Result<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Name, Names};
+    use super::{KEPT, Name, Names, RECORD, outdated};
+    use crate::policy::Policy;
+    use crate::repo;
+    use crate::tidy::Files;
 
     fn renamed(old: [&str; 2], new: [&str; 2], text: &str) -> String {
         let name = |[scope, package]: [&str; 2]| Name::new(scope, package);
@@ -194,6 +197,26 @@ mod tests {
             new: name(new),
         }
         .in_text(text)
+    }
+
+    #[test]
+    fn no_file_is_left_with_the_name_that_the_policy_had() {
+        let current = Policy::load().unwrap();
+        let mut policy = Policy::load().unwrap();
+        (policy.scope, policy.package) = ("@renamed".to_owned(), "tool".to_owned());
+        let files = Files::list().unwrap();
+        let outdated = outdated(&policy, &files).unwrap();
+        let holds = |text: &str| text.contains(&current.root_package());
+        for (name, text) in &outdated {
+            assert!(!holds(text), "{name}");
+        }
+        for name in files.names().filter(|name| !KEPT.contains(name)) {
+            let text = String::from_utf8(fs_err::read(repo::path(name)).unwrap());
+            let is_listed = outdated.iter().any(|(listed, _)| listed == name);
+            assert!(is_listed || !text.is_ok_and(|text| holds(&text)), "{name}");
+        }
+        // Whoever is interrupted before it is written begins again.
+        assert_eq!(outdated.last().unwrap().0, RECORD);
     }
 
     #[test]
