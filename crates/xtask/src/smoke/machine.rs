@@ -122,7 +122,7 @@ impl Machine {
     ///
     /// After a failure nothing is given time to leave by itself.
     pub(super) async fn clear(self, after_failure: bool) -> Result<()> {
-        let root_dir = fs_err::canonicalize(self.user.root_dir())?;
+        let root_dir = self.user.root_dir().to_owned();
         let grace = if after_failure {
             Duration::ZERO
         } else {
@@ -153,7 +153,7 @@ async fn left_after(
 ) -> Result<Vec<Found>> {
     let deadline = Instant::now() + within;
     loop {
-        let left = processes::below(root_dir)?;
+        let left = processes::of(root_dir)?;
         left.iter().try_for_each(&treat)?;
         if left.is_empty() || Instant::now() >= deadline {
             return Ok(left);

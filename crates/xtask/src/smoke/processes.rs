@@ -27,12 +27,14 @@ impl std::fmt::Display for Found {
     }
 }
 
-/// The processes whose program, working directory, arguments or variables are below a directory.
+/// The processes whose program, working directory, arguments or variables name a directory. Its own
+/// name has to be unique: what leads to it is spelled in more than one way.
 #[cfg(target_os = "linux")]
-pub(super) fn below(dir: &Path) -> Result<Vec<Found>> {
+pub(super) fn of(dir: &Path) -> Result<Vec<Found>> {
     use std::os::unix::ffi::OsStrExt;
 
-    let mark = dir.as_os_str().as_bytes();
+    let mark = dir.file_name().unwrap_or_default().as_bytes();
+    let is_in = |text: &[u8]| text.windows(mark.len()).any(|part| part == mark);
     let mut found = Vec::new();
     for entry in fs_err::read_dir("/proc")? {
         let entry = entry?;
@@ -46,13 +48,13 @@ pub(super) fn below(dir: &Path) -> Result<Vec<Found>> {
         let process_dir = entry.path();
         // A process may end, or be somebody else's, while it is looked at.
         let is_linked = ["exe", "cwd"].iter().any(|name| {
-            fs_err::read_link(process_dir.join(name)).is_ok_and(|path| path.starts_with(dir))
+            fs_err::read_link(process_dir.join(name))
+                .is_ok_and(|path| is_in(path.as_os_str().as_bytes()))
         });
         let is_told = || {
-            ["cmdline", "environ"].iter().any(|name| {
-                fs_err::read(process_dir.join(name))
-                    .is_ok_and(|text| text.windows(mark.len()).any(|part| part == mark))
-            })
+            ["cmdline", "environ"]
+                .iter()
+                .any(|name| fs_err::read(process_dir.join(name)).is_ok_and(|text| is_in(&text)))
         };
         if (is_linked || is_told())
             && let Some(identity) = Identity::of(pid)?
@@ -67,16 +69,14 @@ pub(super) fn below(dir: &Path) -> Result<Vec<Found>> {
     Ok(found)
 }
 
-/// The processes whose arguments name a directory.
+/// The processes whose arguments name a directory, whose own name has to be unique.
 #[cfg(all(unix, not(target_os = "linux")))]
-pub(super) fn below(dir: &Path) -> Result<Vec<Found>> {
+pub(super) fn of(dir: &Path) -> Result<Vec<Found>> {
+    let mark = dir.file_name().unwrap_or_default().to_string_lossy();
     let sh = xshell::Shell::new()?;
     let listed = xshell::cmd!(sh, "ps -A -ww -o pid=,args=").quiet().read()?;
     let mut found = Vec::new();
-    for line in listed
-        .lines()
-        .filter(|line| line.contains(&*dir.to_string_lossy()))
-    {
+    for line in listed.lines().filter(|line| line.contains(&*mark)) {
         let Some((pid, line)) = line.trim().split_once(' ') else {
             continue;
         };
@@ -92,6 +92,6 @@ pub(super) fn below(dir: &Path) -> Result<Vec<Found>> {
 
 /// None: on Windows a directory that a process uses cannot be deleted, so deleting it tells.
 #[cfg(windows)]
-pub(super) fn below(_dir: &Path) -> Result<Vec<Found>> {
+pub(super) fn of(_dir: &Path) -> Result<Vec<Found>> {
     Ok(Vec::new())
 }

@@ -246,10 +246,10 @@ fn ends_a_process_that_is_left_behind_and_deletes_everything() {
             let machine = Machine::new().unwrap();
             let root_dir = fs_err::canonicalize(machine.path(".")).unwrap();
             leave_behind(&machine).await.unwrap();
-            assert_eq!(super::processes::below(&root_dir).unwrap().len(), 1);
+            assert_eq!(super::processes::of(&root_dir).unwrap().len(), 1);
             (root_dir, machine.clear(after_failure).await)
         });
-        assert_eq!(super::processes::below(&root_dir).unwrap().len(), 0);
+        assert_eq!(super::processes::of(&root_dir).unwrap().len(), 0);
         assert!(!Path::new(&root_dir).exists());
         if after_failure {
             cleared.unwrap();
