@@ -11,8 +11,8 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context, Result, ensure};
 use xshell::Cmd;
 
-use crate::say;
-use crate::tools::PythonTools;
+use crate::tools::{self, PythonTools};
+use crate::{digest, say};
 
 /// What the process is told, which cargo calls without arguments of ours.
 const TARGET: &str = "KTX_LINK_TARGET";
@@ -42,10 +42,7 @@ impl Linking<'_> {
     ) -> Result<Cmd<'sh>> {
         let name = self.triple.to_uppercase().replace('-', "_");
         let command = command
-            .env(
-                format!("CARGO_TARGET_{name}_LINKER"),
-                std::env::current_exe()?,
-            )
+            .env(format!("CARGO_TARGET_{name}_LINKER"), program()?)
             .env(TARGET, self.zig_name)
             .env(ZIGBUILD, tools.program("cargo-zigbuild"))
             .env(PYTHON, tools.program("python"));
@@ -54,6 +51,26 @@ impl Linking<'_> {
             None => command.env_remove(UNWINDER),
         })
     }
+}
+
+/// A link to this program. Cargo links again when its linker has another path, and sees nothing
+/// else of it; so the path changes with the way of linking.
+fn program() -> Result<PathBuf> {
+    let way = concat!(include_str!("link.rs"), include_str!("unwinder.rs"));
+    let key = &digest::of_reader(way.as_bytes())?.sha256[..16];
+    let path = tools::dir().join(format!("link-{key}"));
+    let program = std::env::current_exe()?;
+    if fs_err::read_link(&path).is_ok_and(|current| current == program) {
+        return Ok(path);
+    }
+    let work_dir = tempfile::tempdir_in(tools::dir())?;
+    let fresh = work_dir.path().join("link");
+    #[cfg(unix)]
+    fs_err::os::unix::fs::symlink(&program, &fresh)?;
+    #[cfg(not(unix))]
+    fs_err::copy(&program, &fresh)?;
+    fs_err::rename(fresh, &path)?;
+    Ok(path)
 }
 
 /// Links, if this process was started to do that.
