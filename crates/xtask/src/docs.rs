@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::policy::{Names, Policy};
 use crate::project::Project;
+use crate::release::Checkout;
 use crate::steps::capture;
 use crate::tools::{self, PythonTools};
 use crate::{npm, repo, stage};
@@ -39,6 +40,10 @@ const NOT_RUN: [(&str, &str); 4] = [
         "a measurement needs a quiet machine and minutes",
     ),
 ];
+
+/// How the commands begin that look at the last commit, and need a checkout that is as committed.
+const RELEASES: [&str; 2] = ["cargo xtask release ", "cargo xtask promote "];
+const HAS_CHANGES: &str = "releases are made of what is committed, and this checkout has changes";
 
 /// Languages whose programs are shown and not run, each with the reason.
 const LANGUAGES_NOT_RUN: [(&str, &str); 1] = [("go", "a Go toolchain is none of the tools")];
@@ -99,7 +104,7 @@ pub(crate) fn run_commands(policy: &Policy, packs_dir: &Path) -> Result<String> 
     let mut lines: Vec<String> = runner
         .not_run
         .iter()
-        .map(|reason| format!("A program was not run: {reason}"))
+        .map(|reason| format!("Something was not run: {reason}"))
         .collect();
     lines.push(format!(
         "{} commands and {} programs ran",
@@ -226,7 +231,10 @@ impl Runner<'_> {
         match block.kind {
             Kind::Checkout => {
                 for command in self.to_run(block) {
-                    if self.seen.insert(command.clone()) {
+                    let is_release = RELEASES.iter().any(|start| command.starts_with(start));
+                    if is_release && !Checkout::read(repo::root())?.changes.is_empty() {
+                        self.not_run.insert(HAS_CHANGES);
+                    } else if self.seen.insert(command.clone()) {
                         run_in_checkout(&command)?;
                         self.commands += 1;
                     }

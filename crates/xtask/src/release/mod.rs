@@ -30,7 +30,7 @@ use crate::policy::Policy;
 use crate::registry::verdaccio::Verdaccio;
 use crate::registry::{Published, Registry};
 use crate::{changelog, repo, say, smoke};
-use checkout::Checkout;
+pub(crate) use checkout::Checkout;
 pub(crate) use contents::packed_version;
 use contents::{Contents, dist_dir};
 pub(crate) use preflight::require_loopback;
