@@ -185,8 +185,14 @@ impl Policy {
     /// Reads and validates the text of a policy.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let mut json = serde_json::Deserializer::from_str(text);
-        let policy: Self = serde_path_to_error::deserialize(&mut json)
-            .map_err(|error| anyhow!("`{}`: {}", error.path(), error.inner()))?;
+        let policy: Self =
+            serde_path_to_error::deserialize(&mut json).map_err(|error| {
+                match error.path().to_string().as_str() {
+                    // The whole has no key.
+                    "." => anyhow!("{}", error.inner()),
+                    path => anyhow!("`{path}`: {}", error.inner()),
+                }
+            })?;
         json.end()?;
         policy.validate()?;
         Ok(policy)
@@ -227,6 +233,8 @@ impl Policy {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::Policy;
 
     fn text() -> String {
@@ -241,13 +249,14 @@ mod tests {
     }
 
     #[test]
-    fn names_packages_after_the_scope() {
-        let text = text().replacen("\"@scope\"", "\"@acme\"", 1);
-        let policy = Policy::parse(&text).unwrap();
-        assert_eq!(policy.root_package(), "@acme/ktx");
+    fn names_packages_after_scope_and_package() {
+        let mut policy = Policy::parse(&text()).unwrap();
+        policy.scope = "@acme".to_owned();
+        policy.package = "tool".to_owned();
+        assert_eq!(policy.root_package(), "@acme/tool");
         assert_eq!(
             policy.platform_package(policy.platform("win32-x64-msvc").unwrap()),
-            "@acme/ktx-win32-x64-msvc"
+            "@acme/tool-win32-x64-msvc"
         );
     }
 
@@ -295,99 +304,134 @@ mod tests {
             assert!(message.contains(" at line "), "{message}");
         }
         let missing = refusal("\"access\": \"public\",", "");
-        assert!(missing.contains("missing field `access`"), "{missing}");
+        assert!(
+            missing.starts_with("missing field `access` at "),
+            "{missing}"
+        );
+    }
+
+    /// Why the policy of this checkout is refused with another value at a JSON pointer.
+    fn refusal_at(pointer: &str, value: Value) -> String {
+        let mut wrong: Value = serde_json::from_str(&text()).unwrap();
+        let place = wrong.pointer_mut(pointer);
+        *place.unwrap_or_else(|| panic!("the policy has no `{pointer}`")) = value;
+        format!("{:#}", Policy::parse(&wrong.to_string()).unwrap_err())
     }
 
     #[test]
     fn names_the_key_whose_value_means_nothing() {
-        for (from, to, expected) in [
-            ("\"@scope\"", "\"scope\"", "`scope`"),
-            ("\"@scope\"", "\"@Scope\"", "`scope`"),
-            ("\"package\": \"ktx\"", "\"package\": \"k/x\"", "`package`"),
+        for (pointer, value, expected) in [
+            ("/$schema", json!("./other.json"), "`$schema`"),
+            ("/scope", json!("scope"), "`scope`"),
+            ("/scope", json!("@Scope"), "`scope`"),
+            ("/package", json!("k/x"), "`package`"),
+            ("/registry", json!("http://example.com/"), "`registry`"),
             (
-                "\"registry\": null",
-                "\"registry\": \"http://example.com/\"",
+                "/registry",
+                json!("http://localhost.example.com/"),
                 "`registry`",
             ),
+            ("/registry", json!("https://u:p@example.com/"), "`registry`"),
             (
-                "\"registry\": null",
-                "\"registry\": \"https://u:p@example.com/\"",
-                "`registry`",
-            ),
-            (
-                "\"repository\": \"https",
-                "\"repository\": \"ftp",
+                "/repository",
+                json!("ftp://example.com/ktx.git"),
                 "`repository`",
             ),
-            ("./policy.schema.json", "./other.json", "`$schema`"),
+            ("/tags", json!({}), "`tags`"),
             (
-                "\"latest\": {\n      \"versions\": [\n        \"plain\"",
-                "\"latest\": {\n      \"versions\": [\n        \"release-candidate\"",
+                "/tags",
+                json!({ "1.0": { "versions": ["plain"] } }),
+                "`tags.1.0`",
+            ),
+            ("/tags/next/versions", json!([]), "`tags.next.versions`"),
+            (
+                "/tags/next/versions",
+                json!(["plain", "plain"]),
+                "`tags.next.versions[1]`",
+            ),
+            (
+                "/tags/latest/versions/0",
+                json!("release-candidate"),
                 "`tags.latest.versions[0]`",
             ),
-            ("\"next\"", "\"1.0\"", "`tags.1.0`"),
-            ("linux-x64-musl\"", "linux-x64-gnu\"", "`platforms[1].id`"),
-            ("\"libc\": \"musl\",", "", "`platforms[1].libc`"),
-            ("\"glibc\": \"2.28\",", "", "`platforms[0].glibc`"),
+            ("/platforms", json!([]), "`platforms`"),
             (
-                "\"glibc\": \"2.28\"",
-                "\"glibc\": \"new\"",
-                "`platforms[0].glibc`",
+                "/platforms/1/id",
+                json!("linux-x64-gnu"),
+                "`platforms[1].id`",
             ),
             (
-                "\"glibc\": \"2.28\"",
-                "\"glibc\": \"2.17\"",
-                "`platforms[0].pythonTarget`",
+                "/platforms/1/id",
+                json!("linux-x64-other"),
+                "`platforms[1].id`",
             ),
-            ("\"macos\": \"11.0\",", "", "`platforms[4].macos`"),
+            ("/platforms/1/os", json!("plan9"), "`platforms[1].os`"),
+            ("/platforms/1/libc", json!(null), "`platforms[1].libc`"),
             (
-                "\"libc\": \"musl\",",
-                "\"libc\": \"musl\", \"macos\": \"11.0\",",
-                "`platforms[1].macos`",
-            ),
-            (
-                "x86_64-unknown-linux-musl\"",
-                "x86_64-unknown-linux-gnu\"",
+                "/platforms/1/rustTarget",
+                json!("x86_64-unknown-linux-gnu"),
                 "`platforms[1].rustTarget`",
             ),
+            ("/platforms/0/glibc", json!(null), "`platforms[0].glibc`"),
+            ("/platforms/0/glibc", json!("new"), "`platforms[0].glibc`"),
             (
-                "\"version\": \"0.13",
-                "\"version\": \"v0.13",
-                "`uv.version`",
+                "/platforms/0/glibc",
+                json!("2.17"),
+                "`platforms[0].pythonTarget`",
             ),
-            ("\"3.10\",", "\"3.15\",", "`python.versions[1]`"),
+            ("/platforms/4/macos", json!(null), "`platforms[4].macos`"),
+            ("/uv/version", json!("v1.0"), "`uv.version`"),
+            ("/python/versions", json!([]), "`python.versions`"),
+            ("/python/versions/1", json!("3.9"), "`python.versions[1]`"),
             (
-                "\"feature\": \"local-embeddings\"",
-                "\"feature\": \"tea\"",
+                "/python/unavailable/0/feature",
+                json!("tea"),
                 "`python.unavailable[0].feature`",
             ),
             (
-                "\"platform\": \"linux-x64-musl\"",
-                "\"platform\": \"linux-mips\"",
+                "/python/unavailable/0/platform",
+                json!("linux-mips"),
                 "`python.unavailable[0].platform`",
             ),
             (
-                "onnxruntime has no wheels for musl",
-                "",
+                "/python/unavailable/0/versions/0",
+                json!("2.7"),
+                "`python.unavailable[0].versions[0]`",
+            ),
+            (
+                "/python/unavailable/0/reason",
+                json!(""),
                 "`python.unavailable[0].reason`",
             ),
-            ("\"npm\",", "\"nmp\",", "`smoke.packageManagers[0]`"),
-            ("\"npm\",", "", "`smoke.packageManagers`"),
-            ("\"pnpm\",", "\"npm\",", "`smoke.packageManagers[1]`"),
             (
-                "\"availabilitySeconds\": 1",
-                "\"availabilitySeconds\": 0",
+                "/smoke/packageManagers/1",
+                json!("pip"),
+                "`smoke.packageManagers[1]`",
+            ),
+            (
+                "/smoke/packageManagers/1",
+                json!("npm"),
+                "`smoke.packageManagers[1]`",
+            ),
+            (
+                "/smoke/packageManagers",
+                json!(["bun"]),
+                "`smoke.packageManagers`",
+            ),
+            (
+                "/smoke/availabilitySeconds",
+                json!(0),
                 "`smoke.availabilitySeconds`",
             ),
             (
-                "\"availabilitySeconds\": 1",
-                "\"availabilitySeconds\": 10000",
+                "/smoke/availabilitySeconds",
+                json!(10_000),
                 "`smoke.availabilitySeconds`",
             ),
-            ("\"addon\": 3000000", "\"addon\": 0", "`maxBytes.addon`"),
+            ("/maxBytes/addon", json!(0), "`maxBytes.addon`"),
         ] {
-            let message = refusal(from, to);
-            assert!(message.starts_with(expected), "{to}: {message}");
+            let message = refusal_at(pointer, value);
+            assert!(message.starts_with(&format!("{expected}: ")), "{message}");
         }
     }
 }

@@ -280,7 +280,8 @@ mod tests {
             let error = promotion(&policy, &lab, version).check(&[]).err();
             format!("{:#}", error.unwrap())
         };
-        assert!(message("0.9.0").contains("has no `@scope/ktx@0.9.0`"));
+        let root = policy.root_package();
+        assert!(message("0.9.0").contains(&format!("has no `{root}@0.9.0`")));
         let missing = format!("has no `{}@1.1.0`", part[0].name);
         assert!(message("1.1.0").contains(&missing), "{}", message("1.1.0"));
 
@@ -289,7 +290,7 @@ mod tests {
         assert_eq!(packages.len(), 3);
         assert_eq!(
             up.shown(&packages[2]),
-            "@scope/ktx  latest: 1.0.0-rc.1 → 1.0.0"
+            format!("{root}  latest: 1.0.0-rc.1 → 1.0.0")
         );
         up.apply(&packages).unwrap();
         for package in &new {

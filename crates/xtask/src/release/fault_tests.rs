@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::lab::{Lab, VERSION, packed, patience, release};
+use super::lab::{Lab, VERSION, packed, patience, release, scope};
 use super::publish::{Outcome, Publisher};
 use crate::npm::Packed;
 use crate::policy::Access;
@@ -183,7 +183,7 @@ fn killed_release(registry: &Registry, packages: &[Packed]) -> Value {
 fn publishes_until_it_is_killed() {
     let request: Value = serde_json::from_str(&std::env::var(KILLED).unwrap()).unwrap();
     let text = |key: &str| request[key].as_str().unwrap();
-    let registry = Registry::at(text("url"), "@scope")
+    let registry = Registry::at(text("url"), &scope())
         .with_own(Own {
             user_config_path: text("userConfig").into(),
             cache_dir: text("cache").into(),

@@ -18,6 +18,11 @@ use crate::tools;
 /// The version of packages that need no other.
 pub(crate) const VERSION: &str = "1.2.3";
 
+/// The scope whose packages the registry has for itself.
+pub(crate) fn scope() -> String {
+    Policy::load().unwrap().scope
+}
+
 /// The registry and where its packages are made.
 pub(crate) struct Lab {
     dir: TempDir,
@@ -44,7 +49,7 @@ impl Lab {
         for name in names {
             for suffix in ["-a", "-b", ""] {
                 manifests.push(json!({
-                    "name": format!("@scope/{name}{suffix}"),
+                    "name": format!("{}/{name}{suffix}", scope()),
                     "version": VERSION,
                     "platform": suffix.strip_prefix('-'),
                 }));

@@ -7,7 +7,7 @@ use xshell::{Shell, cmd};
 use super::Request;
 use super::checkout::Checkout;
 use super::contents::Contents;
-use super::lab::{Lab, patience};
+use super::lab::{Lab, patience, scope};
 use super::preflight::{Problem, of_checkout, of_registry, require_loopback, require_none};
 
 use crate::policy::Policy;
@@ -196,7 +196,7 @@ fn only_who_is_logged_in_or_trusted_goes_on() {
         .map(|package| package.name.clone())
         .collect();
     let dir = lab.dir();
-    let stranger = Registry::at(lab.registry().url(), "@scope")
+    let stranger = Registry::at(lab.registry().url(), &scope())
         .with_own(Own {
             user_config_path: dir.join("npmrc"),
             cache_dir: dir.join("cache"),
@@ -211,9 +211,10 @@ fn only_who_is_logged_in_or_trusted_goes_on() {
 
     request.has_trusted_publishing = true;
     assert_eq!(refusal_of(&stranger, &request, &names), "");
-    let message = refusal_of(&stranger, &request, &["@scope/unknown".to_owned()]);
+    let unknown = format!("{}/unknown", scope());
+    let message = refusal_of(&stranger, &request, std::slice::from_ref(&unknown));
     assert!(
-        message.contains("`@scope/unknown` is not on the registry"),
+        message.contains(&format!("`{unknown}` is not on the registry")),
         "{message}"
     );
 
