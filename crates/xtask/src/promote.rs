@@ -135,9 +135,10 @@ impl Promotion<'_> {
                     "`{root}@{}` brings along `{name}@{version}`",
                     self.version
                 ),
-                None if platform.required => {
-                    bail!("`{root}@{}` does not bring along `{name}`", self.version)
-                }
+                None if platform.required && !self.is_host_only => bail!(
+                    "`{root}@{}` does not bring along `{name}`; if it was released with `--host-only`, add it here too",
+                    self.version
+                ),
                 None => continue,
             }
             if !self.is_host_only || platform.id == host.id {

@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -103,11 +103,16 @@ impl Verdaccio {
                 url.clone_into(&mut verdaccio.registry.url);
                 Ok(verdaccio)
             }
-            Err(_) => bail!(
-                "Verdaccio was not ready within {} s; it said\n{}",
-                READY_WITHIN.as_secs(),
-                fs::read_to_string(&errors_path)?.trim_end()
-            ),
+            Err(error) => {
+                let what = match error {
+                    RecvTimeoutError::Timeout => {
+                        format!("was not ready within {} s", READY_WITHIN.as_secs())
+                    }
+                    RecvTimeoutError::Disconnected => "ended before it was ready".to_owned(),
+                };
+                let said = fs::read_to_string(&errors_path)?;
+                bail!("Verdaccio {what}; it said `{}`", said.trim_end())
+            }
         }
     }
 

@@ -24,7 +24,7 @@ pub(crate) enum Contents {
 /// Where one platform's artifacts come from.
 pub(crate) enum Source {
     /// They were built elsewhere.
-    Given(Artifacts),
+    Given(Box<Artifacts>),
     /// This machine builds them.
     Built,
     /// Nobody has them.
@@ -61,7 +61,7 @@ impl Contents {
                     .iter()
                     .position(|artifacts| artifacts.platform.id == platform.id);
                 let source = match position {
-                    Some(position) => Source::Given(given.swap_remove(position)),
+                    Some(position) => Source::Given(Box::new(given.swap_remove(position))),
                     None if platform.id == host.id => Source::Built,
                     None => Source::Missing,
                 };
@@ -138,7 +138,7 @@ impl Contents {
         let mut all = Vec::new();
         for (platform, source) in self.sources(policy)? {
             match source {
-                Source::Given(artifacts) => all.push(artifacts),
+                Source::Given(artifacts) => all.push(*artifacts),
                 Source::Built => all.push(Artifacts::build(&Target::release(policy, platform)?)?),
                 Source::Missing => {}
             }

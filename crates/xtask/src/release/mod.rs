@@ -40,6 +40,8 @@ use report::Report;
 /// Set where a workflow may publish because the registry trusts it, without anyone logged in.
 const TRUSTED_PUBLISHING: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
 
+const NOT_PUBLISHED: &str = "Nothing was published";
+
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a flag of the command line"
@@ -92,7 +94,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         is_host_only: options.host_only,
         contents: if options.resume {
             Contents::packed_from(&policy, &checkout.revision).context(
-                "Nothing was published; `dist/` has nothing to go on with: build again, without `--resume`",
+                "Nothing was published; `dist/` holds nothing to go on with: run this without `--resume`",
             )?
         } else {
             Contents::Artifacts(options.artifacts.clone())
@@ -159,7 +161,11 @@ impl Release<'_> {
             Ok((verdaccio, registry))
         })?;
         let packages = report.step("build", |report| {
-            let packages = self.request.contents.pack(&self.policy)?;
+            let packages = self
+                .request
+                .contents
+                .pack(&self.policy)
+                .context(NOT_PUBLISHED)?;
             report.list(&self.policy, &packages)?;
             Ok(packages)
         })?;
@@ -170,9 +176,8 @@ impl Release<'_> {
             has_provenance: self.request.has_trusted_publishing,
         };
         let found = report.step("verify", |report| {
-            contents::verify(&self.policy, &packages, report)?;
-            preflight::require_unchanged(&self.checkout, repo::root())?;
-            publisher.compare(&packages)
+            self.verify(&publisher, &packages, report)
+                .context(NOT_PUBLISHED)
         })?;
         let within = Duration::from_secs(self.policy.smoke.availability_seconds);
         let packages: Vec<_> = packages.iter().zip(found).collect();
@@ -180,7 +185,7 @@ impl Release<'_> {
             .with_context(|| self.how_to_finish("Not everything is published"))?;
         report
             .step("smoke", |report| self.smoke(&registry, report))
-            .with_context(|| self.how_to_finish("Published, but it does not work"))?;
+            .with_context(|| self.how_to_finish("Published, but not seen to work"))?;
         // Its own step is in it.
         report.step("report", |_| Ok(()))?;
         report.write(&dist_dir())?;
@@ -214,6 +219,17 @@ impl Release<'_> {
         problems.extend(preflight::of_registry(&self.request, &registry, &names));
         preflight::require_none(&problems)?;
         Ok((verdaccio, registry))
+    }
+
+    fn verify(
+        &self,
+        publisher: &Publisher<'_>,
+        packages: &[Packed],
+        report: &mut Report,
+    ) -> Result<Vec<Option<Published>>> {
+        contents::verify(&self.policy, packages, report)?;
+        preflight::require_unchanged(&self.checkout, repo::root())?;
+        publisher.compare(packages)
     }
 
     /// Tries what is on the registry now.
