@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-use crate::build::{self, Compiler, Kind};
+use crate::artifact::Rules;
+use crate::build::{Compiler, Kind};
 use crate::fresh::Inputs;
 use crate::policy::Policy;
 use crate::target::Target;
@@ -43,7 +44,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let target = Target::or_native(options.target.as_ref())?;
     let addon = build(&target)?;
     if options.check {
-        addon.check_size(&Policy::load()?)?;
+        Rules::of_target(&Policy::load()?, &target).check_addon(&addon.path)?;
     }
     let bytes = fs_err::metadata(&addon.path)?.len();
     say::result(&format!("{} ({bytes} bytes)", repo::shown(&addon.path)));
@@ -67,16 +68,6 @@ pub(crate) struct Addon {
 }
 
 impl Addon {
-    /// Fails if the addon is larger than the policy allows.
-    pub(crate) fn check_size(&self, policy: &Policy) -> Result<()> {
-        let (bytes, limit) = (fs_err::metadata(&self.path)?.len(), policy.max_bytes.addon);
-        ensure!(
-            bytes <= limit,
-            "The addon has {bytes} bytes; the policy allows {limit}"
-        );
-        Ok(())
-    }
-
     /// The addon where the last build for this target put it.
     pub(crate) fn at_output(target: &Target) -> Self {
         let dir = target.dir();
@@ -124,7 +115,7 @@ pub(crate) fn build(target: &Target) -> Result<Addon> {
         None => compile_with_declarations(&compiler)?,
         Some(zig) => compile_with_zig(&compiler, zig)?,
     };
-    build::check_no_paths(&addon.path, &fs_err::read(&built)?)?;
+    Rules::of_target(&Policy::load()?, target).check_addon(&built)?;
     fs_err::rename(&built, &addon.path)?;
     inputs.record(&addon.path)?;
     Ok(addon)

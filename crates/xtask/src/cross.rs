@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use self::machine::Machine;
+use crate::artifact::Rules;
 use crate::policy::Policy;
 use crate::target::Target;
 use crate::{addon, repo, say, wheel};
@@ -65,12 +66,14 @@ struct Built<'t> {
 
 impl<'t> Built<'t> {
     fn for_target(target: &'t Target, policy: &Policy) -> Result<Self> {
-        let addon = addon::build(target)?;
-        addon.check_size(policy)?;
+        let (addon, wheel_path) = (addon::build(target)?, wheel::build(target)?);
+        let rules = Rules::of_target(policy, target);
+        rules.check_addon(&addon.path)?;
+        rules.check_wheel(&wheel_path)?;
         Ok(Self {
             target,
             addon_path: addon.path,
-            wheel_path: wheel::build(target)?,
+            wheel_path,
         })
     }
 

@@ -117,9 +117,10 @@ pub(crate) fn write(
     }
     files.sort_by(|one, other| one.path.cmp(&other.path));
     remove_older(&files, dir)?;
+    let stated_time = std::env::var("SOURCE_DATE_EPOCH").ok();
     let manifest = Manifest {
         schema_version: SCHEMA_VERSION,
-        generated_at: humantime::format_rfc3339_seconds(now()?).to_string(),
+        generated_at: humantime::format_rfc3339_seconds(now(stated_time.as_deref())?).to_string(),
         source_revision: source_revision()?,
         packages: packages(&files).into_iter().collect(),
         files,
@@ -402,17 +403,15 @@ fn is_lower_hex(text: &str) -> bool {
         .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Now, or the time that the environment gives for all that is built.
-fn now() -> Result<SystemTime> {
-    match std::env::var("SOURCE_DATE_EPOCH") {
-        Ok(seconds) => {
-            let seconds = seconds.parse().with_context(|| {
-                format!("`SOURCE_DATE_EPOCH` is `{seconds}`, which is no number of seconds")
-            })?;
-            Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
-        }
-        Err(_) => Ok(SystemTime::now()),
-    }
+/// The given time in seconds, which the environment states for all that is built; else now.
+fn now(stated: Option<&str>) -> Result<SystemTime> {
+    let Some(seconds) = stated else {
+        return Ok(SystemTime::now());
+    };
+    let seconds = seconds.parse().with_context(|| {
+        format!("`SOURCE_DATE_EPOCH` is `{seconds}`, which is no number of seconds")
+    })?;
+    Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
 fn source_revision() -> Result<String> {
@@ -428,3 +427,8 @@ fn source_revision() -> Result<String> {
         format!("{revision}-dirty")
     })
 }
+
+// A directory called `dist` would be taken for what is built.
+#[cfg(test)]
+#[path = "dist_tests.rs"]
+mod tests;

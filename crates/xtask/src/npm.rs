@@ -3,6 +3,7 @@
 mod again;
 mod artifacts;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
@@ -117,9 +118,30 @@ pub(crate) fn pack(
     }
     let path = write(&root, out_dir)?;
     let root = Packed::new(root.name, path, None)?;
-    root.check(policy, Scope::Release)?;
+    let content = root.check(policy, Scope::Release)?;
     packed.push(root);
+    check_together(&packed, &content)?;
     Ok(packed)
+}
+
+/// Fails unless the root package brings along the packages of platforms that are packed with it,
+/// and no others.
+pub(crate) fn check_together(packed: &[Packed], root: &Tarball) -> Result<()> {
+    let with_it: BTreeSet<&str> = packed
+        .iter()
+        .filter(|package| package.platform.is_some())
+        .map(|package| package.name.as_str())
+        .collect();
+    let named: BTreeSet<&str> = root.platforms.iter().map(String::as_str).collect();
+    let (with_it, named) = (Vec::from_iter(with_it), Vec::from_iter(named));
+    ensure!(
+        with_it == named,
+        "`{}`: package.json: `optionalDependencies` has {}; packed with it are {}",
+        root.name,
+        named.join(", "),
+        with_it.join(", ")
+    );
+    Ok(())
 }
 
 /// Builds, stages and packs what this machine is made for, with its own libraries.

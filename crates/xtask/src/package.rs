@@ -75,7 +75,15 @@ impl Package {
             .args(["run", "--silent", "build"])
             .quiet()
             .run()?;
-        let source_dir = repo::path(SOURCE_DIR);
+        Self::root_from(policy, platforms, &repo::path(SOURCE_DIR))
+    }
+
+    /// The package that people install, as it was built in a directory.
+    pub(crate) fn root_from(
+        policy: &Policy,
+        platforms: &[&Platform],
+        source_dir: &Path,
+    ) -> Result<Self> {
         let names = Names::of(policy)?;
         let sources: Map<String, Value> = serde_json::from_str(
             &names.in_text(&fs_err::read_to_string(source_dir.join("package.json"))?),
@@ -241,6 +249,7 @@ fn to_json(value: &Value) -> Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::io::Read;
 
     use flate2::read::GzDecoder;
@@ -253,12 +262,12 @@ mod tests {
     fn package(names: &[&str]) -> Package {
         let mut package = Package {
             name: "@scope/sample".to_owned(),
-            files: Default::default(),
+            files: BTreeMap::new(),
         };
         for name in names {
             let file = File {
                 content: name.repeat(1000).into_bytes(),
-                is_program: name.ends_with(".cjs"),
+                is_program: *name == "dist/b.cjs",
             };
             package.files.insert((*name).to_owned(), file);
         }

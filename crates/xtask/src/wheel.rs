@@ -1,13 +1,14 @@
 //! `cargo xtask wheel`: the wheel of a platform, with the daemon's binary and its Python package.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
-use crate::build::{self, Compiler, Kind};
+use crate::artifact::Rules;
+use crate::build::{Compiler, Kind};
 use crate::fresh::Inputs;
+use crate::policy::Policy;
 use crate::target::Target;
 use crate::tools::{self, PythonTools};
 use crate::{digest, repo, say, uv, version};
@@ -73,7 +74,7 @@ pub(crate) fn build(target: &Target) -> Result<PathBuf> {
     fs_err::create_dir_all(&out_dir)?;
     let fresh_dir = tempfile::tempdir_in(&out_dir)?;
     let fresh_path = compile(target, fresh_dir.path(), &repo::cargo_target_dir())?;
-    check_content(&fresh_path)?;
+    Rules::of_target(&Policy::load()?, target).check_wheel(&fresh_path)?;
     for old in wheels_in(&out_dir) {
         fs_err::remove_file(old)?;
     }
@@ -123,24 +124,4 @@ fn compile(target: &Target, out_dir: &Path, target_dir: &Path) -> Result<PathBuf
         "maturin built `{name}`; expected `{expected}…`"
     );
     Ok(path.clone())
-}
-
-fn check_content(wheel_path: &Path) -> Result<()> {
-    let mut archive = zip::ZipArchive::new(fs_err::File::open(wheel_path)?)?;
-    let mut has_binary = false;
-    for index in 0..archive.len() {
-        let mut entry = archive.by_index(index)?;
-        let name = entry.name()?.into_owned();
-        let mut content = Vec::new();
-        entry.read_to_end(&mut content)?;
-        build::check_no_paths(&wheel_path.join(&name), &content)?;
-        ensure!(!name.contains("__pycache__"), "The wheel holds `{name}`");
-        has_binary |= name.ends_with(".data/scripts/ktx-daemon")
-            || name.ends_with(".data/scripts/ktx-daemon.exe");
-    }
-    ensure!(
-        has_binary,
-        "The wheel does not hold the `ktx-daemon` binary"
-    );
-    Ok(())
 }

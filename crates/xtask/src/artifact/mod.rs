@@ -54,7 +54,16 @@ pub(crate) struct Rules<'p> {
     pub(crate) scope: Scope,
 }
 
-impl Rules<'_> {
+impl<'p> Rules<'p> {
+    /// Those for what is built for a target.
+    pub(crate) fn of_target(policy: &'p Policy, target: &'p Target) -> Self {
+        Self {
+            policy,
+            platform: &target.platform,
+            scope: Scope::of(target),
+        }
+    }
+
     /// Checks an addon; fails with everything that is wrong with it.
     pub(crate) fn check_addon(&self, path: &Path) -> Result<Binary> {
         let content = fs_err::read(path)?;

@@ -42,11 +42,6 @@ impl Problems {
         checked
     }
 
-    /// Whether nothing was found.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.found.is_empty()
-    }
-
     /// Fails with all that was found.
     pub(crate) fn into_result(self) -> Result<()> {
         if let [only] = &self.found[..] {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Read;
+use std::path::Path;
 
 use anyhow::Result;
 use flate2::bufread::GzDecoder;
@@ -66,6 +67,8 @@ pub(crate) struct Tarball {
     pub(crate) name: String,
     pub(crate) version: String,
     pub(crate) files: usize,
+    /// The packages of platforms that it brings along.
+    pub(crate) platforms: Vec<String>,
     pub(crate) addon: Option<Binary>,
     pub(crate) wheel: Option<Wheel>,
     pub(crate) bytes: u64,
@@ -86,13 +89,17 @@ pub(super) fn check_platform(
         return Ok(tarball);
     };
     tarball.files = files.len();
+    let manifest = parse(&files, problems);
     let asset_files = [
         format!("{PYTHON_DIR}{}", ktx_asset::MANIFEST_FILE),
         format!("{PYTHON_DIR}{}", lock::FILE_NAME),
     ];
     let is_wheel = |name: &str| {
-        name.strip_prefix(PYTHON_DIR)
-            .is_some_and(|file| file.ends_with(".whl") && !file.contains('/'))
+        let file = name.strip_prefix(PYTHON_DIR).map(Path::new);
+        file.is_some_and(|file| {
+            file.extension().is_some_and(|extension| extension == "whl")
+                && file.components().count() == 1
+        })
     };
     for (name, file) in files.iter() {
         let is_known = COMMON.contains(&name)
@@ -119,7 +126,7 @@ pub(super) fn check_platform(
         ("bin".to_owned(), Value::Null),
         ("main".to_owned(), json!(addon::FILE_NAME)),
     ]);
-    check_common(policy, &files, &expected, problems)?;
+    check_common(policy, &files, &manifest, &expected, problems)?;
     tarball.addon = check_addon(rules, &files, problems)?;
     let wheels: Vec<&str> = files
         .iter()
@@ -200,7 +207,7 @@ pub(super) fn check_root(
             format!("names `{name}`, which is not there"),
         );
     }
-    check_platforms(policy, &manifest, problems);
+    tarball.platforms = check_platforms(policy, &manifest, problems);
     let expected = Map::from_iter([
         ("name".to_owned(), json!(tarball.name)),
         ("version".to_owned(), json!(repo::VERSION)),
@@ -208,13 +215,17 @@ pub(super) fn check_root(
         ("cpu".to_owned(), Value::Null),
         ("libc".to_owned(), Value::Null),
     ]);
-    check_common(policy, &files, &expected, problems)?;
+    check_common(policy, &files, &manifest, &expected, problems)?;
     Ok(tarball)
 }
 
 /// Checks that the root package brings along packages of the policy's platforms, at its version: all
 /// of them, or those that are released without the others.
-fn check_platforms(policy: &Policy, manifest: &Map<String, Value>, problems: &mut Problems) {
+fn check_platforms(
+    policy: &Policy,
+    manifest: &Map<String, Value>,
+    problems: &mut Problems,
+) -> Vec<String> {
     const KEY: &str = "optionalDependencies";
     let names: Vec<String> = policy
         .platforms
@@ -237,6 +248,7 @@ fn check_platforms(policy: &Policy, manifest: &Map<String, Value>, problems: &mu
             ),
         );
     }
+    found.into_iter().flat_map(Map::keys).cloned().collect()
 }
 
 impl Tarball {
@@ -246,6 +258,7 @@ impl Tarball {
             name: name.to_owned(),
             version: repo::VERSION.to_owned(),
             files: 0,
+            platforms: Vec::new(),
             addon: None,
             wheel: None,
             bytes: digested.bytes,
@@ -333,6 +346,7 @@ fn parse(files: &Files, problems: &mut Problems) -> Map<String, Value> {
 fn check_common(
     policy: &Policy,
     files: &Files,
+    manifest: &Map<String, Value>,
     expected: &Map<String, Value>,
     problems: &mut Problems,
 ) -> Result<()> {
@@ -351,7 +365,6 @@ fn check_common(
         "files",
         "`LICENSE` is not that of the checkout",
     );
-    let manifest = parse(files, &mut Problems::of(""));
     for key in manifest.keys() {
         problems.unless(
             KEYS.contains(&key.as_str()),

@@ -4,6 +4,7 @@ mod tag;
 mod zip;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -295,10 +296,11 @@ impl Layout {
 }
 
 fn unexpected(name: &str) -> String {
-    if name.ends_with(".pth") {
+    let extension = Path::new(name).extension().and_then(OsStr::to_str);
+    if extension == Some("pth") {
         return format!("`{name}` would run whenever Python starts");
     }
-    if name.contains("__pycache__") || name.ends_with(".pyc") {
+    if name.contains("__pycache__") || extension == Some("pyc") {
         return format!("`{name}` is what Python made of a source on the build machine");
     }
     if name.ends_with("/entry_points.txt") {
@@ -308,7 +310,7 @@ fn unexpected(name: &str) -> String {
 }
 
 /// The checkout's Python package, by the names that its files have in the wheel.
-fn sources() -> Result<BTreeMap<String, Vec<u8>>> {
+pub(super) fn sources() -> Result<BTreeMap<String, Vec<u8>>> {
     let sh = tools::shell()?;
     let dir = format!("python/{PACKAGE}");
     let listed = cmd!(

@@ -21,8 +21,8 @@ const GLIBC: [&str; 8] = [
 /// The glibc that first loads files with relative relocations packed, which it states by a name.
 const PACKED_RELOCATIONS: (&str, &str) = ("GLIBC_ABI_DT_RELR", "2.36");
 
-pub(super) fn check<'data>(
-    file: &ElfFile64<'data, Endianness>,
+pub(super) fn check(
+    file: &ElfFile64<'_, Endianness>,
     rules: Rules<'_>,
     kind: Kind,
     problems: &mut Problems,
@@ -86,8 +86,8 @@ fn is_of_musl(library: &str, rules: Rules<'_>) -> bool {
 }
 
 /// Looks at what is loaded, and gives what loads it.
-fn check_segments<'data>(
-    file: &ElfFile64<'data, Endianness>,
+fn check_segments(
+    file: &ElfFile64<'_, Endianness>,
     problems: &mut Problems,
 ) -> object::Result<Option<String>> {
     let (endian, data) = (file.endian(), file.data());
@@ -146,7 +146,7 @@ fn check_interpreter(
     let expected = match (rules.platform.libc.as_deref(), processor) {
         (Some("musl"), _) => format!("/lib/ld-musl-{processor}.so.1"),
         (_, "x86_64") => "/lib64/ld-linux-x86-64.so.2".to_owned(),
-        _ => format!("/lib/ld-linux-{}.so.1", processor),
+        _ => format!("/lib/ld-linux-{processor}.so.1"),
     };
     match (kind, interpreter) {
         (Kind::Program, Some(found)) => problems.unless(

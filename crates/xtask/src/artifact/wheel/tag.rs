@@ -18,7 +18,6 @@ impl PlatformTag {
     pub(super) fn parse(text: &str, platform: &Platform) -> Option<Self> {
         let is_arm = platform.cpu == "arm64";
         let processor = match (platform.os.as_str(), is_arm) {
-            ("darwin", true) => "arm64",
             ("win32", false) => "amd64",
             ("linux", true) => "aarch64",
             (_, true) => "arm64",
