@@ -47,10 +47,10 @@ export default function setup({ provide }: TestProject): () => void {
   const path = join(directory, 'bin');
   linkPrograms(path);
   const project = join(directory, 'project');
-  installPackages(project, directory);
-  const packageName = policyName();
-  const manifest = join(project, 'node_modules', packageName, 'package.json');
-  const { version } = JSON.parse(readFileSync(manifest, 'utf8')) as { version: string };
+  const policy = read('release/policy.json');
+  const packageName = `${policy['scope']}/${policy['package']}`;
+  const { version = '' } = read('npm/ktx/package.json');
+  installPackages(project, directory, { packageName, version });
   const network = Object.fromEntries(
     Object.entries(process.env).filter(
       (entry): entry is [string, string] => entry[1] !== undefined && NETWORK.test(entry[0]),
@@ -81,10 +81,18 @@ function linkPrograms(directory: string): void {
 }
 
 // Offline and with an empty home: the packages need nothing from anywhere.
-function installPackages(project: string, home: string): void {
+function installPackages(
+  project: string,
+  home: string,
+  { packageName, version }: { packageName: string; version: string },
+): void {
   const packs = process.env['KTX_TEST_PACKS'] ?? join(CHECKOUT, 'target/ktx/packs');
+  // Those of other names and versions may lie beside them.
+  const start = packageName.replace('@', '').replace('/', '-');
   const tarballs = existsSync(packs)
-    ? readdirSync(packs).filter((name) => name.endsWith('.tgz'))
+    ? readdirSync(packs).filter(
+        (name) => name.startsWith(`${start}-`) && name.endsWith(`-${version}.tgz`),
+      )
     : [];
   if (tarballs.length === 0) {
     throw new Error(`No packages in ${packs}; run: cargo xtask npm --host-only --out ${packs}`);
@@ -104,10 +112,6 @@ function installPackages(project: string, home: string): void {
   );
 }
 
-function policyName(): string {
-  const policy = JSON.parse(readFileSync(join(CHECKOUT, 'release/policy.json'), 'utf8')) as {
-    scope: string;
-    package: string;
-  };
-  return `${policy.scope}/${policy.package}`;
+function read(path: string): Record<string, string> {
+  return JSON.parse(readFileSync(join(CHECKOUT, path), 'utf8')) as Record<string, string>;
 }
