@@ -2,6 +2,7 @@
 //! by another machine, can be told to be exactly that.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -171,7 +172,12 @@ pub(crate) fn verify(policy: &Policy, dir: &Path) -> Result<Manifest> {
 }
 
 fn read(path: &Path) -> Result<Manifest> {
-    let (text, shown) = (fs_err::read_to_string(path)?, repo::shown(path));
+    let shown = repo::shown(path);
+    ensure!(
+        path.exists(),
+        "No `{shown}`, which `cargo xtask release` writes with what it lists"
+    );
+    let text = fs_err::read_to_string(path)?;
     let json: Value =
         serde_json::from_str(&text).with_context(|| format!("`{shown}` is no JSON"))?;
     // First, as another schema may have other keys.
@@ -261,6 +267,18 @@ impl Manifest {
             );
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Manifest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{} files from {}, as they were on {}",
+            self.files.len(),
+            self.source_revision,
+            self.generated_at
+        )
     }
 }
 

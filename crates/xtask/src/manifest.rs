@@ -19,16 +19,21 @@ pub(crate) struct Options {
     /// Fail if the manifest that is there is another; write nothing
     #[arg(long)]
     check: bool,
-    /// Verify what a release made against the manifest of the release [default: dist]
-    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = dist::DIR, conflicts_with_all = ["dir", "check"])]
-    verify: Option<PathBuf>,
+    /// Verify what a release made, by the release's own manifest [default: dist]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["dir", "check"])]
+    #[expect(
+        clippy::option_option,
+        reason = "the flag and its value are both optional"
+    )]
+    verify: Option<Option<PathBuf>>,
 }
 
 /// Writes or checks the manifest of an asset directory.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if let Some(dir) = &options.verify {
-        dist::verify(&Policy::load()?, dir)?;
-        say::result(&format!("`{}` is what its manifest says", repo::shown(dir)));
+        let dir = dir.clone().unwrap_or_else(|| repo::path(dist::DIR));
+        let manifest = dist::verify(&Policy::load()?, &dir)?;
+        say::result(&format!("{}: {manifest}", repo::shown(&dir)));
         return Ok(());
     }
     let dir = match &options.dir {
