@@ -75,6 +75,7 @@ pub(crate) struct Options {
 pub(crate) struct Request {
     pub(crate) tag: String,
     pub(crate) version: String,
+    /// What is published stays on this machine.
     pub(crate) is_local: bool,
     /// Platforms may be missing.
     pub(crate) is_host_only: bool,
@@ -85,12 +86,15 @@ pub(crate) struct Request {
 
 /// Releases, or says what that would do.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let policy = Policy::load()?;
+    let policy = Policy::load().context(NOT_PUBLISHED)?;
+    let registry = (!options.local)
+        .then(|| Registry::of_machine(&policy))
+        .transpose()?;
     let checkout = Checkout::read(repo::root())?;
     let request = Request {
         tag: options.tag.clone(),
         version: repo::VERSION.to_owned(),
-        is_local: options.local,
+        is_local: registry.as_ref().is_none_or(Registry::is_loopback),
         is_host_only: options.host_only,
         contents: if options.resume {
             Contents::packed_from(&policy, &checkout.revision).context(
@@ -102,7 +106,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         has_trusted_publishing: !options.local && std::env::var_os(TRUSTED_PUBLISHING).is_some(),
     };
     if options.dry_run {
-        return show_plan(&request, &policy, &checkout);
+        return show_plan(&request, &policy, &checkout, registry.as_ref());
     }
     let lock_path = repo::output_dir().join("release.lock");
     fs::create_dir_all(repo::output_dir())?;
@@ -120,6 +124,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         request,
         policy,
         checkout,
+        registry,
     };
     let done = release.run(&mut report);
     if let Err(error) = &done {
@@ -131,12 +136,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     done
 }
 
-fn show_plan(request: &Request, policy: &Policy, checkout: &Checkout) -> Result<()> {
-    let registry = if request.is_local {
-        "a registry on this machine".to_owned()
-    } else {
-        Registry::of_machine(policy)?.shown()
-    };
+fn show_plan(
+    request: &Request,
+    policy: &Policy,
+    checkout: &Checkout,
+    registry: Option<&Registry>,
+) -> Result<()> {
+    let registry =
+        registry.map_or_else(|| "a registry on this machine".to_owned(), Registry::shown);
     let packed = match Contents::packed_from(policy, &checkout.revision) {
         Ok(Contents::Packed(packed)) => packed,
         _ => Vec::new(),
@@ -151,6 +158,8 @@ struct Release<'a> {
     request: Request,
     policy: Policy,
     checkout: Checkout,
+    /// None means the one that is started for it.
+    registry: Option<Registry>,
 }
 
 impl Release<'_> {
@@ -204,7 +213,9 @@ impl Release<'_> {
     fn preflight(&self) -> Result<(Option<Verdaccio>, Registry)> {
         let mut problems = preflight::of_checkout(&self.request, &self.policy, &self.checkout)?;
         let names = self.request.contents.names(&self.policy)?;
-        let (verdaccio, registry) = if self.options.local {
+        let (verdaccio, registry) = if let Some(registry) = &self.registry {
+            (None, registry.clone())
+        } else {
             preflight::require_none(&problems)?;
             let verdaccio = if self.options.fresh {
                 Verdaccio::start_fresh(&self.policy)?
@@ -213,8 +224,6 @@ impl Release<'_> {
             };
             let registry = verdaccio.registry().clone();
             (Some(verdaccio), registry)
-        } else {
-            (None, Registry::of_machine(&self.policy)?)
         };
         problems.extend(preflight::of_registry(&self.request, &registry, &names));
         preflight::require_none(&problems)?;
