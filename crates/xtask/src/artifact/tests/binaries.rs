@@ -112,6 +112,9 @@ fn refuses_what_other_platforms_load() {
         let (_, problems) = check(platform, Kind::Addon, &addon);
         assert_problem(&problems, expected, platform);
     }
+    let of_musl = replaced(&addon, b"libc.so.6\0", b"libc.so\0\0\0");
+    let (_, problems) = check("linux-x64-musl", Kind::Addon, &of_musl);
+    assert!(!problems.contains("libraries: "), "{problems}");
     let cases = [
         ("cut", addon[..addon.len() / 4].to_vec(), "format: "),
         ("text", b"#!/bin/sh\n".to_vec(), "format: is no binary"),

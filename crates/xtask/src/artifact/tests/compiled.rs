@@ -47,7 +47,7 @@ pub(super) fn compile(target: &str, kind: Kind, more: &[&str]) -> Vec<u8> {
     fs_err::write(dir.path().join("sample.c"), source).unwrap();
     let sh = xshell::Shell::new().unwrap();
     sh.change_dir(dir.path());
-    let cache_dir = tools::dir().join("zig-cache");
+    let cache_dir = tools::zig_cache_dir();
     tools
         .command(&sh, "python")
         .args(["-m", "ziglang", "cc", "-target", target, "-O1"])
