@@ -16,7 +16,8 @@ use crate::{repo, say};
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// The version that this checkout gets [default: the one that it has]
+    /// The version that this checkout gets, or which part of it goes up: `major`, `minor` or
+    /// `patch`; without it, says the version
     #[arg(value_name = "X")]
     version: Option<String>,
     /// Say what would be written; write nothing
@@ -31,7 +32,11 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let checkout = Checkout(repo::root());
     let current = checkout.version()?;
-    let version = options.version.as_ref().unwrap_or(&current);
+    let version = &match options.version.as_deref() {
+        Some(part @ ("major" | "minor" | "patch")) => following(&current, part)?,
+        Some(version) => version.to_owned(),
+        None => current.clone(),
+    };
     if options.check {
         let problems = problems(repo::root())?;
         if !problems.is_empty() {
@@ -64,6 +69,29 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         say::result(change.name);
     }
     Ok(())
+}
+
+/// The plain version after `current`, with this part higher and what is after it at zero.
+///
+/// A prerelease is followed by the version that it leads to, where the part says the same.
+fn following(current: &str, part: &str) -> Result<String> {
+    let current = parse(current)?;
+    let Version {
+        major,
+        minor,
+        patch,
+        ..
+    } = current;
+    let is_prerelease = !current.pre.is_empty();
+    let next = match part {
+        "major" if is_prerelease && minor == 0 && patch == 0 => (major, 0, 0),
+        "major" => (major + 1, 0, 0),
+        "minor" if is_prerelease && patch == 0 => (major, minor, 0),
+        "minor" => (major, minor + 1, 0),
+        _ if is_prerelease => (major, minor, patch),
+        _ => (major, minor, patch + 1),
+    };
+    Ok(Version::new(next.0, next.1, next.2).to_string())
 }
 
 /// Where in a checkout another version stands than the workspace's.

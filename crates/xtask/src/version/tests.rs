@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use xshell::{Shell, cmd};
 
 use super::places::Checkout;
-use super::{pep440, problems};
+use super::{following, pep440, problems};
 
 #[test]
 fn maps_prereleases_that_both_schemes_order_alike() {
@@ -33,6 +33,20 @@ fn refuses_other_prereleases_with_the_reason() {
     ] {
         let message = pep440(version).unwrap_err().to_string();
         assert!(message.contains(version), "{message}");
+    }
+}
+
+#[test]
+fn raises_a_part_of_the_version() {
+    for (current, [patch, minor, major]) in [
+        ("1.2.3", ["1.2.4", "1.3.0", "2.0.0"]),
+        ("1.2.3-rc.1", ["1.2.3", "1.3.0", "2.0.0"]),
+        ("1.3.0-rc.1", ["1.3.0", "1.3.0", "2.0.0"]),
+        ("2.0.0-rc.1", ["2.0.0", "2.0.0", "2.0.0"]),
+    ] {
+        assert_eq!(following(current, "patch").unwrap(), patch);
+        assert_eq!(following(current, "minor").unwrap(), minor);
+        assert_eq!(following(current, "major").unwrap(), major);
     }
 }
 
