@@ -89,6 +89,13 @@ fn flags_for(target: &Target, kind: Kind) -> Vec<String> {
             flags.push("-Clink-self-contained=no".to_owned());
         }
     }
+    if target.platform.os == "darwin" && kind == Kind::Library {
+        // A library carries its own path, which by default is where it was linked.
+        flags.push(format!(
+            "-Clink-arg=-Wl,-install_name,@rpath/{}",
+            addon::FILE_NAME
+        ));
+    }
     if target.triple.starts_with("x86_64-unknown-linux-") {
         // Tables for unwinding are much smaller where a register holds the frame;
         // other systems and processors keep one anyway.
@@ -117,6 +124,7 @@ mod tests {
         assert!(!musl.contains("frame-pointers"), "{musl}");
         assert!(flags("linux-x64-musl", Kind::Program).contains("+crt-static"));
         assert!(flags("linux-x64-gnu", Kind::Library).contains("frame-pointers"));
-        assert_eq!(flags("darwin-arm64", Kind::Library), "");
+        assert!(flags("darwin-arm64", Kind::Library).ends_with("@rpath/ktx.node"));
+        assert_eq!(flags("darwin-arm64", Kind::Program), "");
     }
 }

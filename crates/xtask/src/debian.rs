@@ -1,6 +1,7 @@
 //! Packages of Debian, fetched and unpacked below `target/tools`: nothing is installed, no right
 //! beyond those of the user is needed, and apt verifies what it verifies anywhere.
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -126,10 +127,10 @@ impl Apt {
         }
         fs_err::write(apt.dir.join("status"), "")?;
         let mirror = mirror(&apt.sh);
-        let sources: String = SUITES
-            .iter()
-            .map(|suite| format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n"))
-            .collect();
+        let mut sources = String::new();
+        for suite in SUITES {
+            writeln!(sources, "deb [signed-by={KEYRING}] {mirror} {suite} main")?;
+        }
         fs_err::write(apt.dir.join("sources.list"), sources)?;
         uv::read(apt.command("apt-get").args(["--quiet", "update"]))?;
         Ok(apt)

@@ -1,5 +1,6 @@
 //! Whether something must be built again: a digest of what it is built from.
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -20,7 +21,7 @@ impl Inputs {
     pub(crate) fn of(artifact: &str, target: &Target, paths: &[&str]) -> Result<Self> {
         let sh = tools::shell()?;
         let mut text = cmd!(sh, "rustc -vV").quiet().read()?;
-        text.push_str(&format!("{target:?}"));
+        write!(text, "{target:?}")?;
         let paths = [paths, target.inputs()].concat();
         let files = cmd!(
             sh,

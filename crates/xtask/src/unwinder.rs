@@ -75,16 +75,29 @@ pub(crate) fn stub(target: &Target, zig_name: &str, python_tools: &PythonTools) 
 }
 
 fn source() -> String {
-    SYMBOLS
-        .iter()
-        .flat_map(|(_, names)| names.iter())
-        .map(|name| format!("void {name}(void) {{}}\n"))
-        .collect()
+    let names = SYMBOLS.iter().flat_map(|(_, names)| names.iter());
+    names.fold(String::new(), |text, name| {
+        text + "void " + name + "(void) {}\n"
+    })
 }
 
 fn versions() -> String {
     SYMBOLS
         .iter()
-        .map(|(version, names)| format!("{version} {{ global: {}; }};\n", names.join("; ")))
-        .collect()
+        .fold(String::new(), |text, (version, names)| {
+            text + version + " { global: " + &names.join("; ") + "; };\n"
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{source, versions};
+
+    #[test]
+    fn defines_each_symbol_in_the_version_that_first_had_it() {
+        assert!(source().contains("void _Unwind_RaiseException(void) {}\n"));
+        let versions = versions();
+        assert!(versions.starts_with("GCC_3.0 { global: _Unwind_DeleteException; "));
+        assert!(versions.ends_with("GCC_4.2.0 { global: _Unwind_GetIPInfo; };\n"));
+    }
 }
