@@ -219,3 +219,53 @@ impl Packed {
 pub(crate) fn integrity(content: &[u8]) -> String {
     format!("sha512-{}", STANDARD.encode(Sha512::digest(content)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::{Packed, check_together, integrity};
+    use crate::artifact::Tarball;
+
+    fn packed(name: &str, platform: Option<&str>) -> Packed {
+        Packed {
+            name: name.to_owned(),
+            version: "1.0.0".to_owned(),
+            path: PathBuf::new(),
+            integrity: String::new(),
+            sha256: String::new(),
+            bytes: 0,
+            platform: platform.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn packs_no_root_without_its_platforms_and_none_beside_them() {
+        let packages = [packed("@a/b-one", Some("one")), packed("@a/b", None)];
+        let root = |platforms: &[&str]| Tarball {
+            name: "@a/b".to_owned(),
+            version: "1.0.0".to_owned(),
+            files: 0,
+            platforms: platforms.iter().map(|&name| name.to_owned()).collect(),
+            addon: None,
+            wheel: None,
+            bytes: 0,
+            sha256: String::new(),
+        };
+        check_together(&packages, &root(&["@a/b-one"])).unwrap();
+        for other in [&[][..], &["@a/b-two"], &["@a/b-one", "@a/b-two"]] {
+            let error = check_together(&packages, &root(other))
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains("packed with it are @a/b-one"), "{error}");
+        }
+    }
+
+    #[test]
+    fn states_integrity_as_npm_does() {
+        assert_eq!(
+            integrity(b""),
+            "sha512-z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg/SpIdNs6c5H0NE8XYXysP+DGNKHfuwvY7kxvUdBeoGlODJ6+SfaPg=="
+        );
+    }
+}

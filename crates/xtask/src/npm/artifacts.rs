@@ -120,3 +120,48 @@ impl Artifacts {
         Package::platform(policy, &self.platform, &self.addon_path, &self.wheel_path)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Artifacts;
+    use crate::policy::Policy;
+
+    #[test]
+    fn names_what_is_missing_or_does_not_belong() {
+        let policy = Policy::load().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let refusal = || {
+            let error = Artifacts::find(&policy, dir.path()).unwrap_err();
+            format!("{error:#}")
+        };
+        let platform = &policy.platforms[1];
+        let platform_dir = dir.path().join(&platform.id);
+        fs_err::create_dir(&platform_dir).unwrap();
+        let build = format!("`cargo xtask addon --target {}`", platform.id);
+        assert!(refusal().contains(&build), "{}", refusal());
+
+        fs_err::write(platform_dir.join("ktx.node"), "").unwrap();
+        let build = format!("`cargo xtask wheel --target {}`", platform.id);
+        assert!(refusal().contains("holds 0 wheels"), "{}", refusal());
+        assert!(refusal().contains(&build), "{}", refusal());
+        for name in ["a.whl", "b.whl"] {
+            fs_err::write(platform_dir.join(name), "").unwrap();
+        }
+        assert!(refusal().contains("holds 2 wheels"), "{}", refusal());
+
+        fs_err::remove_file(platform_dir.join("b.whl")).unwrap();
+        let found = Artifacts::find(&policy, dir.path()).unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].platform.id, platform.id);
+        let error = Artifacts::ensure_required(&policy, &found, dir.path()).unwrap_err();
+        let text = error.to_string();
+        let words: Vec<&str> = text.split([' ', ',', ';', '`']).collect();
+        for other in &policy.platforms {
+            let is_missing = other.required && other.id != platform.id;
+            assert_eq!(words.contains(&other.id.as_str()), is_missing, "{text}");
+        }
+
+        fs_err::create_dir(dir.path().join("plan9-x64")).unwrap();
+        assert!(refusal().contains("plan9-x64"), "{}", refusal());
+    }
+}
