@@ -59,6 +59,11 @@ impl NpmError {
         self.has_code(&["E401", "E403", "ENEEDAUTH", "EOTP"])
     }
 
+    /// Who publishes has to prove it a second time.
+    pub(crate) fn wants_one_time_password(&self) -> bool {
+        self.has_code(&["EOTP"])
+    }
+
     /// Trying again is reasonable.
     pub(crate) fn may_pass(&self) -> bool {
         self.has_code(MAY_PASS)

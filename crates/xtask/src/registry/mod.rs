@@ -285,6 +285,9 @@ fn npm_setting(key: &str) -> Result<Option<String>> {
     let sh = tools::shell()?;
     let value = tools::npm(&sh)
         .args(["config", "get", key])
+        // Asking leaves no trace.
+        .env("npm_config_logs_max", "0")
+        .env("npm_config_update_notifier", "false")
         .quiet()
         .ignore_stderr()
         .read()

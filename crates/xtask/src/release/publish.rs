@@ -168,7 +168,9 @@ fn other_bytes(package: &Packed, published: &Published) -> String {
 }
 
 fn hint(error: &NpmError) -> &'static str {
-    if error.is_refused() {
+    if error.wants_one_time_password() {
+        "; set `npm_config_otp` to the one-time password, or use a token that needs none"
+    } else if error.is_refused() {
         "; see with `npm whoami` and `npm access list packages` who may publish it"
     } else {
         ""
