@@ -8,7 +8,7 @@ use xshell::Cmd;
 use crate::artifact::cargo_home_dir;
 use crate::target::{How, Target};
 use crate::zig::Zig;
-use crate::{repo, rust_std};
+use crate::{addon, repo, rust_std};
 
 /// The oldest time that a zip archive can state.
 const ARCHIVE_TIME: &str = "315532800";
