@@ -16,8 +16,6 @@ use crate::policy::Policy;
 use crate::target::Target;
 use crate::{addon, repo, say, wheel};
 
-/// What the tests build: another processor and another compiler's standard library.
-const SAMPLE: &str = "linux-arm64-gnu";
 const DAEMON: &str = "ktx-daemon";
 
 #[derive(Args)]
@@ -48,13 +46,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         ));
     }
     Ok(())
-}
-
-/// Builds for one other platform and fails unless what was built runs.
-pub(crate) fn test(policy: &Policy) -> Result<String> {
-    let target = Target::named(policy, SAMPLE)?;
-    let built = Built::for_target(&target, policy)?;
-    Ok(format!("{SAMPLE}: {}", built.try_out()?))
 }
 
 /// What was built for one target.
