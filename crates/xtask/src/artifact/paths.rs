@@ -2,7 +2,7 @@
 //! and tell who built it.
 
 use std::path::PathBuf;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use anyhow::{Context, Result};
 use regex::bytes::Regex;
@@ -28,7 +28,7 @@ const STAND_INS: [&str; 4] = ["cargo", "ktx", "rust", "target"];
 
 /// Gives the first path of a build machine in the content, of this one or another.
 pub(super) fn of_build_machine(content: &[u8]) -> Result<Option<String>> {
-    if let Some(found) = of_this_machine()?.find(content) {
+    if let Some(found) = this_machine()?.find(content) {
         return Ok(Some(shown(found.as_bytes())));
     }
     let below_home = BELOW_HOME
@@ -53,8 +53,17 @@ fn begins_with_stand_in(found: &[u8]) -> bool {
     first == "rustc" || STAND_INS.contains(&first)
 }
 
-/// The directories of this machine that a build uses.
-fn of_this_machine() -> Result<Regex> {
+/// The directories of this machine that a build uses, asked for once.
+fn this_machine() -> Result<&'static Regex> {
+    static DIRS: OnceLock<Regex> = OnceLock::new();
+    if DIRS.get().is_none() {
+        // Whoever is first wins; all find the same.
+        let _ = DIRS.set(dirs_of_this_machine()?);
+    }
+    DIRS.get().context("It was set before")
+}
+
+fn dirs_of_this_machine() -> Result<Regex> {
     let dirs = [
         repo::root().to_owned(),
         repo::cargo_target_dir(),
