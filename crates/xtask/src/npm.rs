@@ -43,6 +43,10 @@ pub(crate) struct Options {
 
 /// Packs the packages.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    ensure!(
+        !options.check || (options.host_only && options.artifacts.is_none()),
+        "`--check` builds again what this machine builds: it needs `--host-only`, without `--artifacts`"
+    );
     let policy = Policy::load()?;
     if options.dry_run {
         say::result(&policy.root_package());
@@ -70,10 +74,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         say::result(&format!("{}  {}", package.sha256, package.path.display()));
     }
     if options.check {
-        ensure!(
-            options.host_only && options.artifacts.is_none(),
-            "`--check` builds again what this machine builds: it needs `--host-only`, without `--artifacts`"
-        );
         say::result(&again::check(&packed)?);
     }
     Ok(())
