@@ -116,10 +116,13 @@ impl Machine {
         let loader = if self.is_musl {
             self.library_dir("musl", "linux-musl")?.join("libc.so")
         } else {
-            for package in ["libc6", "libgcc-s1", "libstdc++6"] {
+            let libc_dir = self.library_dir("libc6", "linux-gnu")?;
+            let loader = libc_dir.join(self.processor.loader);
+            libraries.push(libc_dir);
+            for package in ["libgcc-s1", "libstdc++6"] {
                 libraries.push(self.library_dir(package, "linux-gnu")?);
             }
-            libraries[0].join(self.processor.loader)
+            loader
         };
         let mut command = self.emulated(&loader);
         let path_list: OsString = std::env::join_paths(libraries)?;
