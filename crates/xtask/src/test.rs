@@ -63,7 +63,12 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let python_tools = PythonTools::ensure()?;
     tools::ensure_node_modules()?;
     thread::scope(|scope| {
-        scope.spawn(|| check_rust(&steps));
+        scope.spawn(|| {
+            check_rust(&steps);
+            steps.run(LOCK, || {
+                lock::run(&lock::Options::check()).map(|()| String::new())
+            });
+        });
         build_and_check_packages(&steps, &policy, &python_tools);
     });
     run_tests(&steps, &policy, &python_tools)?;
@@ -98,9 +103,6 @@ fn check_rust(steps: &Steps) {
 
 fn build_and_check_packages(steps: &Steps, policy: &Policy, python_tools: &PythonTools) {
     steps.run(RUFF, || ruff(python_tools));
-    steps.run(LOCK, || {
-        lock::run(&lock::Options::check()).map(|()| String::new())
-    });
     let mut protocol = npm_script("protocol");
     protocol
         .current_dir(repo::path("npm/ktx"))
