@@ -82,6 +82,9 @@ impl Zig {
         if let Some(dir) = &self.sdk_dir {
             command = command.env("SDKROOT", dir);
         }
+        if target.platform.os == "win32" {
+            command = command.env("LIBNODE_PATH", no_node()?);
+        }
         let Some(zig_name) = target.zig_name() else {
             return Ok(command);
         };
@@ -105,4 +108,15 @@ impl Zig {
             .map(|dir| (dir.clone(), "/rust/library"))
             .collect()
     }
+}
+
+/// An empty library in place of Node's. `napi` asks for one where the linker is not Microsoft's,
+/// and the addon looks up all that it needs of Node when it is loaded.
+fn no_node() -> Result<PathBuf> {
+    let dir = tools::dir().join("no-node");
+    fs_err::create_dir_all(&dir)?;
+    for name in ["libnode.dll", "libnode.dll.a"] {
+        fs_err::write(dir.join(name), "!<arch>\n")?;
+    }
+    Ok(dir)
 }
