@@ -9,7 +9,7 @@ use ktx_asset::{AssetManifest, Feature, FileRecord, Probe, SCHEMA_VERSION};
 use serde_json::Map;
 
 use crate::policy::Policy;
-use crate::{artifact, digest, dist, lock, repo, say, stage};
+use crate::{artifact, digest, dist, lock, repo, say, stage, wheel};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -82,13 +82,7 @@ pub(crate) fn describe(wheel_path: &Path, lock_path: &Path) -> Result<String> {
 }
 
 fn find_wheel(dir: &Path) -> Result<PathBuf> {
-    let mut wheels = Vec::new();
-    for entry in fs_err::read_dir(dir)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "whl") {
-            wheels.push(path);
-        }
-    }
+    let mut wheels = wheel::in_dir(dir)?;
     let found = wheels.len();
     ensure!(
         found == 1,

@@ -3,6 +3,7 @@
 //! A machine needs Rust, Node and Python; everything else comes from their package registries
 //! as the machine has them configured.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -103,6 +104,35 @@ impl PythonTools {
     pub(crate) fn command<'sh>(&self, sh: &'sh Shell, name: &str) -> Cmd<'sh> {
         without_pip_redirects(sh.cmd(self.program(name)))
     }
+
+    /// Downloads a wheel as another platform has it, of what `wanted` tells pip; gives its path.
+    pub(crate) fn download(
+        &self,
+        platform_tag: &str,
+        dir: &Path,
+        wanted: &[&OsStr],
+    ) -> Result<PathBuf> {
+        let sh = shell()?;
+        let download = self
+            .command(&sh, "python")
+            .args([
+                "-m",
+                "pip",
+                "download",
+                "--quiet",
+                "--disable-pip-version-check",
+            ])
+            .args(["--no-deps", "--only-binary", ":all:"])
+            .args(["--platform", platform_tag, "--dest"])
+            .arg(dir)
+            .args(uv::index_url().map(|url| format!("--index-url={url}")))
+            .args(wanted);
+        uv::read(download)?;
+        let entry = fs_err::read_dir(dir)?
+            .next()
+            .context("pip fetched nothing")??;
+        Ok(entry.path())
+    }
 }
 
 /// Fetches the one package that a file of pins names as another platform has it, and unpacks it.
@@ -116,29 +146,18 @@ pub(crate) fn foreign_wheel(file: &str, platform_tag: &str) -> Result<PathBuf> {
     say::step(&format!(
         "Fetching what `release/{file}` names for {platform_tag}"
     ));
-    let (sh, tools) = (shell()?, PythonTools::ensure()?);
     let work_dir = tempfile::tempdir_in(self::dir())?;
     let (wheels_dir, tree) = (work_dir.path().join("wheels"), work_dir.path().join("tree"));
-    let download = tools
-        .command(&sh, "python")
-        .args([
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--disable-pip-version-check",
-        ])
-        .args(["--no-deps", "--only-binary", ":all:", "--require-hashes"])
-        .args(["--platform", platform_tag, "--dest"])
-        .arg(&wheels_dir)
-        .arg("--requirement")
-        .arg(&pins_path)
-        .args(uv::index_url().map(|url| format!("--index-url={url}")));
-    uv::read(download)?;
-    let wheel = fs_err::read_dir(&wheels_dir)?
-        .next()
-        .context("pip fetched nothing")??;
-    zip::ZipArchive::new(fs_err::File::open(wheel.path())?)?.extract(&tree)?;
+    let wheel_path = PythonTools::ensure()?.download(
+        platform_tag,
+        &wheels_dir,
+        &[
+            "--require-hashes".as_ref(),
+            "--requirement".as_ref(),
+            pins_path.as_os_str(),
+        ],
+    )?;
+    zip::ZipArchive::new(fs_err::File::open(wheel_path)?)?.extract(&tree)?;
     fs_err::rename(tree, &dir)?;
     Ok(dir)
 }

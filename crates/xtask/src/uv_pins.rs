@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 
 use crate::digest::{self, Digested};
 use crate::policy::{Platform, Policy, UvStrategy};
-use crate::tools::{self, PythonTools};
-use crate::{repo, say, uv};
+use crate::tools::PythonTools;
+use crate::{repo, say};
 
 const PINS: &str = "release/uv-pins.json";
 
@@ -88,33 +88,9 @@ pub(crate) fn load() -> Result<Pins> {
 
 /// Fetches a platform's wheel; pip compares it with the digest that the index states.
 fn pin(tools: &PythonTools, version: &str, platform: &Platform) -> Result<Pin> {
-    let sh = tools::shell()?;
     let dir = tempfile::tempdir()?;
-    let tag = &platform.uv_wheel;
-    let index = uv::index_url().map(|url| format!("--index-url={url}"));
-    let download = tools
-        .command(&sh, "python")
-        .args([
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--disable-pip-version-check",
-        ])
-        .args([
-            "--no-deps",
-            "--only-binary",
-            ":all:",
-            "--platform",
-            tag,
-            "--dest",
-        ])
-        .arg(dir.path())
-        .args(index)
-        .arg(format!("uv=={version}"));
-    uv::read(download)?;
-    let mut entries = fs_err::read_dir(dir.path())?;
-    let path = entries.next().context("pip fetched nothing")??.path();
+    let wanted = format!("uv=={version}");
+    let path = tools.download(&platform.uv_wheel, dir.path(), &[wanted.as_ref()])?;
     describe(&path)
 }
 

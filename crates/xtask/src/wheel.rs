@@ -65,17 +65,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 pub(crate) fn build(target: &Target) -> Result<PathBuf> {
     let inputs = Inputs::of("wheel", target, &INPUTS)?;
     let out_dir = target.dir();
-    if let [wheel_path] = &wheels_in(&out_dir)[..]
+    fs_err::create_dir_all(&out_dir)?;
+    if let [wheel_path] = &in_dir(&out_dir)?[..]
         && inputs.match_output(wheel_path)
     {
         return Ok(wheel_path.clone());
     }
     say::step(&format!("Building the wheel for {}", target.shown()));
-    fs_err::create_dir_all(&out_dir)?;
     let fresh_dir = tempfile::tempdir_in(&out_dir)?;
     let fresh_path = compile(target, fresh_dir.path(), &repo::cargo_target_dir())?;
     Rules::of_target(&Policy::load()?, target).check_wheel(&fresh_path)?;
-    for old in wheels_in(&out_dir) {
+    for old in in_dir(&out_dir)? {
         fs_err::remove_file(old)?;
     }
     let wheel_path = out_dir.join(fresh_path.file_name().context("A wheel has a name")?);
@@ -84,14 +84,16 @@ pub(crate) fn build(target: &Target) -> Result<PathBuf> {
     Ok(wheel_path)
 }
 
-fn wheels_in(dir: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs_err::read_dir(dir) else {
-        return Vec::new();
-    };
-    entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "whl"))
-        .collect()
+/// The wheels in a directory.
+pub(crate) fn in_dir(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut wheels = Vec::new();
+    for entry in fs_err::read_dir(dir)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "whl") {
+            wheels.push(path);
+        }
+    }
+    Ok(wheels)
 }
 
 fn compile(target: &Target, out_dir: &Path, target_dir: &Path) -> Result<PathBuf> {
@@ -114,7 +116,7 @@ fn compile(target: &Target, out_dir: &Path, target_dir: &Path) -> Result<PathBuf
         command = command.args(["--compatibility", &tag]);
     }
     uv::read(compiler.reproducible(command, Kind::Program, target_dir)?)?;
-    let [path] = &wheels_in(out_dir)[..] else {
+    let [path] = &in_dir(out_dir)?[..] else {
         bail!("maturin did not build one wheel");
     };
     let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -68,13 +68,7 @@ impl Artifacts {
             repo::shown(&addon_path),
             platform.id
         );
-        let mut wheels = Vec::new();
-        for entry in fs_err::read_dir(dir)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "whl") {
-                wheels.push(path);
-            }
-        }
+        let wheels = wheel::in_dir(dir)?;
         let [wheel_path] = &wheels[..] else {
             bail!(
                 "`{}` holds {} wheels; build one with `cargo xtask wheel --target {}`",

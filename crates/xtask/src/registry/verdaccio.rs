@@ -161,7 +161,7 @@ fn install() -> Result<PathBuf> {
     }
     let all: Vec<u8> = pins.iter().flat_map(|(_, text)| text.clone()).collect();
     let key = &digest::of_reader(&all[..])?.sha256[..16];
-    let tools_dir = repo::path("target/tools");
+    let tools_dir = tools::dir();
     let dir = tools_dir.join(format!("verdaccio-{key}"));
     if dir.exists() {
         return Ok(dir);
