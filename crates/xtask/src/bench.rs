@@ -12,10 +12,11 @@ use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use xshell::{Cmd, Shell};
 
+use crate::figures::Place;
 use crate::policy::{Names, Policy};
 use crate::project::Project;
 use crate::{npm, repo, say, uv};
-use table::{Place, Row};
+use table::Row;
 
 #[derive(Args)]
 pub(crate) struct Options {

@@ -12,6 +12,8 @@ mod demo;
 mod digest;
 mod dist;
 mod docs;
+mod faults;
+mod figures;
 mod fresh;
 mod link;
 mod lock;
@@ -83,6 +85,8 @@ enum Verb {
     Tidy(tidy::Options),
     /// Build everything, install it as a user would and run Python in it
     Demo(demo::Options),
+    /// Do to ktx what it must survive, and say what was seen
+    Faults(faults::Options),
     /// Run every check and every test
     Test(test::Options),
     /// Compare ktx with the bare commands it stands on
@@ -118,6 +122,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Smoke(options) => smoke::run(&options)?,
         Verb::Tidy(options) => tidy::run(&options)?,
         Verb::Demo(options) => demo::run(&options)?,
+        Verb::Faults(options) => faults::run(&options)?,
         Verb::Bench(options) => bench::run(&options)?,
         // It has said what failed.
         Verb::Test(options) => return test::run(&options),

@@ -1,12 +1,11 @@
-//! The tables: a line for each comparison, and their places in the documents.
+//! The tables: a line for each comparison.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use xshell::{Shell, cmd};
+use anyhow::Result;
 
-use crate::repo;
+use crate::figures;
 
 /// A line of a table. A ratio below 1 is in favour of ktx.
 pub(super) struct Row {
@@ -72,37 +71,6 @@ impl Row {
     }
 }
 
-/// Where a table stands.
-pub(super) struct Place {
-    pub(super) document: &'static str,
-    /// What tells it from the other tables.
-    pub(super) mark: &'static str,
-}
-
-impl Place {
-    /// Puts the table there.
-    pub(super) fn write(&self, table: &str) -> Result<()> {
-        let path = repo::path(self.document);
-        let text = self.filled(&fs_err::read_to_string(&path)?, table)?;
-        fs_err::write(path, text)?;
-        Ok(())
-    }
-
-    fn filled(&self, text: &str, table: &str) -> Result<String> {
-        let begin = format!("<!-- {} -->\n", self.mark);
-        let end = format!("<!-- /{} -->", self.mark);
-        let place = || {
-            format!(
-                "`{}` has no place for the table `{}`",
-                self.document, self.mark
-            )
-        };
-        let (before, rest) = text.split_once(&begin).with_context(place)?;
-        let (_, after) = rest.split_once(&end).with_context(place)?;
-        Ok(format!("{before}{begin}{table}{end}{after}"))
-    }
-}
-
 /// The rows as Markdown, with the machine that they were measured on.
 pub(super) fn render(rows: &[Row]) -> Result<String> {
     let mut table = String::from(
@@ -121,25 +89,8 @@ pub(super) fn render(rows: &[Row]) -> Result<String> {
             limit.unwrap_or_default()
         )?;
     }
-    let sh = Shell::new()?;
-    let node = cmd!(sh, "node --version").quiet().read()?;
-    let processors = std::thread::available_parallelism()?;
-    writeln!(
-        table,
-        "\nMeasured on {}, {processors} processors, Node {node}.",
-        machine()
-    )?;
+    writeln!(table, "\nMeasured on {}.", figures::machine()?)?;
     Ok(table)
-}
-
-fn machine() -> String {
-    let model = fs_err::read_to_string("/proc/cpuinfo")
-        .ok()
-        .and_then(|text| {
-            let line = text.lines().find(|line| line.starts_with("model name"))?;
-            Some(line.split_once(": ")?.1.to_owned())
-        });
-    model.unwrap_or_else(|| format!("{} {}", std::env::consts::OS, std::env::consts::ARCH))
 }
 
 fn shown(duration: Duration) -> String {
@@ -163,21 +114,7 @@ fn megabytes(megabytes: f64) -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::{Place, Row, shown};
-
-    #[test]
-    fn replaces_the_table_and_nothing_else() {
-        let place = Place {
-            document: "README.md",
-            mark: "bench",
-        };
-        let text = "a\n<!-- bench -->\nold\n<!-- /bench -->\nb\n";
-        assert_eq!(
-            place.filled(text, "new\n").unwrap(),
-            "a\n<!-- bench -->\nnew\n<!-- /bench -->\nb\n"
-        );
-        assert!(place.filled("<!-- bench daemon -->\n", "new\n").is_err());
-    }
+    use super::{Row, shown};
 
     #[test]
     fn knows_what_is_over_its_limit() {

@@ -1,0 +1,133 @@
+//! A row of the table, as the tests report it.
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+/// The areas in the order of the table.
+const AREAS: [&str; 9] = [
+    "install", "asset", "uv", "status", "prune", "daemon", "exec", "cli", "release",
+];
+
+/// What was done to ktx and what came of it.
+#[derive(Debug)]
+pub(super) struct Row {
+    name: String,
+    told: Told,
+    pub(super) outcome: Outcome,
+}
+
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// All that must hold did.
+    Held { times: u64, seen: String },
+    /// Something did not hold, and what.
+    Failed(String),
+    /// It cannot be done on this machine, and why.
+    NotDone(String),
+}
+
+/// What the tests say of a row; `times` and `seen` only if it held.
+#[derive(Clone, Debug, Deserialize)]
+struct Told {
+    area: String,
+    fault: String,
+    required: String,
+    missing: Option<String>,
+    times: Option<u64>,
+    seen: Option<String>,
+}
+
+/// vitest's report.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    test_results: Vec<File>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct File {
+    name: String,
+    message: String,
+    assertion_results: Vec<Test>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Test {
+    title: String,
+    #[serde(default)]
+    failure_messages: Vec<String>,
+    #[serde(default)]
+    meta: Meta,
+}
+
+#[derive(Default, Deserialize)]
+struct Meta {
+    fault: Option<Told>,
+}
+
+/// Reads the rows that were tried, in the order of the table, and the names of all there are.
+pub(super) fn read(report: &str) -> Result<(Vec<Row>, Vec<String>)> {
+    let report: Report = serde_json::from_str(report).context("vitest's report")?;
+    let mut rows = Vec::new();
+    let mut names = Vec::new();
+    for file in report.test_results {
+        ensure!(
+            !file.assertion_results.is_empty(),
+            "`{}` has no rows: {}",
+            file.name,
+            file.message
+        );
+        for test in file.assertion_results {
+            names.push(test.title.clone());
+            rows.extend(Row::of_test(test));
+        }
+    }
+    rows.sort_by_key(|row| AREAS.iter().position(|area| *area == row.told.area));
+    Ok((rows, names))
+}
+
+impl Row {
+    /// `None` for a row that was not asked for.
+    fn of_test(test: Test) -> Option<Self> {
+        let told = test.meta.fault?;
+        let outcome = match (&told.missing, told.times, &told.seen) {
+            (Some(reason), ..) => Outcome::NotDone(reason.clone()),
+            (None, Some(times), Some(seen)) if test.failure_messages.is_empty() => Outcome::Held {
+                times,
+                seen: seen.clone(),
+            },
+            _ => Outcome::Failed(test.failure_messages.join("\n")),
+        };
+        Some(Self {
+            name: test.title,
+            told,
+            outcome,
+        })
+    }
+
+    /// Its line of the table.
+    pub(super) fn line(&self) -> String {
+        let Told {
+            area,
+            fault,
+            required,
+            ..
+        } = &self.told;
+        let (times, seen) = match &self.outcome {
+            Outcome::Held { times, seen } => (times.to_string(), seen.as_str()),
+            Outcome::Failed(_) => (String::new(), "**does not hold**"),
+            Outcome::NotDone(reason) => ("0".to_owned(), reason.as_str()),
+        };
+        format!("| {area} | {fault} | {times} | {required} | {seen} |\n")
+    }
+
+    /// What did not hold, under the row's name.
+    pub(super) fn failure(&self) -> Option<String> {
+        match &self.outcome {
+            Outcome::Failed(message) => Some(format!("{}:\n{message}", self.name)),
+            Outcome::Held { .. } | Outcome::NotDone(_) => None,
+        }
+    }
+}
