@@ -30,8 +30,7 @@ const INPUTS: [&str; 7] = [
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Build for other machines: a platform id of the policy or a Rust target
-    /// [default: this machine, as it is]
+    /// A platform id of the policy or a Rust target [default: this machine's]
     #[arg(long, value_parser = Target::parse)]
     target: Option<Target>,
     /// Fail if the committed declarations are not those of the addon; write none
@@ -41,14 +40,14 @@ pub(crate) struct Options {
 
 /// Builds the addon, then writes or checks its declarations.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let target = Target::or_native(options.target.as_ref())?;
+    let target = Target::or_host(options.target.as_ref())?;
     let addon = build(&target)?;
     if options.check {
         Rules::of_target(&Policy::load()?, &target).check_addon(&addon.path)?;
     }
     let bytes = fs_err::metadata(&addon.path)?.len();
     say::result(&format!("{} ({bytes} bytes)", repo::shown(&addon.path)));
-    // The declarations are the same for every target; the native build makes them.
+    // The declarations are the same for every target; this machine's build makes them.
     if let Some(path) = &addon.declarations_path {
         if options.check {
             addon.check_declarations()?;
@@ -74,7 +73,7 @@ impl Addon {
         let declarations_path = dir.join(DECLARATIONS_FILE);
         Self {
             path: dir.join(FILE_NAME),
-            declarations_path: target.is_native().then_some(declarations_path),
+            declarations_path: target.is_host.then_some(declarations_path),
         }
     }
 
@@ -112,8 +111,8 @@ pub(crate) fn build(target: &Target) -> Result<Addon> {
     fs_err::create_dir_all(target.dir())?;
     let compiler = Compiler::ensure(target)?;
     let built = match &compiler.zig {
-        None => compile_with_declarations(&compiler)?,
-        Some(zig) => compile_with_zig(&compiler, zig)?,
+        Some(zig) if !target.is_host => compile_with_zig(&compiler, zig)?,
+        _ => compile_with_declarations(&compiler)?,
     };
     Rules::of_target(&Policy::load()?, target).check_addon(&built)?;
     fs_err::rename(&built, &addon.path)?;
@@ -138,8 +137,12 @@ fn compile_with_declarations(compiler: &Compiler<'_>) -> Result<PathBuf> {
         .arg("--target-dir")
         .arg(&target_dir)
         .arg("--output-dir")
-        .arg(&out_dir)
-        .args(["--", "--locked"]);
+        .arg(&out_dir);
+    let command = match &compiler.zig {
+        Some(zig) => zig.under_napi(command, compiler.target)?,
+        None => command,
+    }
+    .args(["--", "--locked"]);
     uv::read(compiler.reproducible(command, Kind::Library, &target_dir)?)?;
     Ok(out_dir.join("index.node"))
 }

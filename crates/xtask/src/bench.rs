@@ -59,7 +59,7 @@ impl Part {
 pub(crate) fn run(options: &Options) -> Result<()> {
     ensure!(options.runs > 0, "`--runs` must be at least 1");
     let policy = Policy::load()?;
-    let packed = npm::pack_native(&policy, &repo::output_dir().join("packs"))?;
+    let packed = npm::pack_host(&policy, &repo::output_dir().join("packs"))?;
     let project = Project::with_packages(&npm::paths(&packed))?;
     let bench = Bench {
         runs: options.runs,

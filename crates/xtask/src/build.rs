@@ -6,7 +6,7 @@ use anyhow::Result;
 use xshell::Cmd;
 
 use crate::artifact::cargo_home_dir;
-use crate::target::{How, Target};
+use crate::target::Target;
 use crate::zig::Zig;
 use crate::{addon, repo, rust_std};
 
@@ -84,10 +84,8 @@ fn flags_for(target: &Target, kind: Kind) -> Vec<String> {
             Kind::Program => '+',
         };
         flags.push(format!("-Ctarget-feature={sign}crt-static"));
-        if target.how != How::Native {
-            // zig brings what Rust's own copy of musl would.
-            flags.push("-Clink-self-contained=no".to_owned());
-        }
+        // zig brings what Rust's own copy of musl would.
+        flags.push("-Clink-self-contained=no".to_owned());
     }
     if target.platform.os == "darwin" && kind == Kind::Library {
         // A library carries its own path, which by default is where it was linked.
@@ -100,10 +98,6 @@ fn flags_for(target: &Target, kind: Kind) -> Vec<String> {
         // Tables for unwinding are much smaller where a register holds the frame;
         // other systems and processors keep one anyway.
         flags.push("-Cforce-frame-pointers=yes".to_owned());
-        if target.is_glibc() && target.how == How::Native {
-            // Here Rust links with LLD, which folds functions of the same code.
-            flags.push("-Clink-arg=-Wl,--icf=all".to_owned());
-        }
     }
     flags
 }

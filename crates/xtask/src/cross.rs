@@ -31,7 +31,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut targets = options.targets.clone();
     if targets.is_empty() {
         for platform in &policy.platforms {
-            targets.push(Target::release(&policy, platform)?);
+            targets.push(Target::of(&policy, platform)?);
         }
     }
     for target in &targets {

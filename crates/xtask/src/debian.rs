@@ -26,6 +26,26 @@ pub(crate) struct Package<'a> {
     pub(crate) content: &'a str,
 }
 
+/// Whether this machine has what fetches packages.
+pub(crate) fn is_reachable() -> bool {
+    let sh = Shell::new().expect("the working directory exists");
+    cfg!(target_os = "linux") && Path::new(KEYRING).exists() && has_programs(&sh).is_ok()
+}
+
+fn has_programs(sh: &Shell) -> Result<()> {
+    for program in ["apt-get", "dpkg-deb"] {
+        ensure!(
+            cmd!(sh, "{program} --version")
+                .quiet()
+                .ignore_stdout()
+                .run()
+                .is_ok(),
+            "This machine has no `{program}`"
+        );
+    }
+    Ok(())
+}
+
 impl Package<'_> {
     /// Gives where the package is unpacked, and fetches it the first time.
     pub(crate) fn ensure(&self) -> Result<PathBuf> {
@@ -104,16 +124,7 @@ struct Apt {
 impl Apt {
     fn ensure() -> Result<Self> {
         let sh = Shell::new()?;
-        for program in ["apt-get", "dpkg-deb"] {
-            ensure!(
-                cmd!(sh, "{program} --version")
-                    .quiet()
-                    .ignore_stdout()
-                    .run()
-                    .is_ok(),
-                "This machine has no `{program}`"
-            );
-        }
+        has_programs(&sh)?;
         ensure!(
             Path::new(KEYRING).exists(),
             "There is no `{KEYRING}`; install it with `apt-get install debian-archive-keyring`"

@@ -16,7 +16,7 @@ use crate::project::Project;
 use crate::release::Checkout;
 use crate::steps::capture;
 use crate::tools::{self, PythonTools};
-use crate::{npm, repo, stage};
+use crate::{debian, npm, repo, stage};
 
 const DOCUMENTS: [&str; 2] = ["README.md", "CONTRIBUTING.md"];
 const DOCUMENTS_DIR: &str = "docs";
@@ -43,6 +43,8 @@ const NOT_RUN: [(&str, &str); 4] = [
 
 /// How the commands begin that look at the last commit, and need a checkout that is as committed.
 const RELEASES: [&str; 2] = ["cargo xtask release ", "cargo xtask promote "];
+const CROSS: [&str; 2] = ["cargo xtask cross ", "--target "];
+const NO_CROSS: &str = "what is built for other platforms is run where Debian's packages are";
 const HAS_CHANGES: &str = "releases are made of what is committed, and this checkout has changes";
 
 /// Languages whose programs are shown and not run, each with the reason.
@@ -232,8 +234,11 @@ impl Runner<'_> {
             Kind::Checkout => {
                 for command in self.to_run(block) {
                     let is_release = RELEASES.iter().any(|start| command.starts_with(start));
+                    let is_cross = CROSS.iter().any(|part| command.contains(part));
                     if is_release && !Checkout::read(repo::root())?.changes.is_empty() {
                         self.not_run.insert(HAS_CHANGES);
+                    } else if is_cross && !debian::is_reachable() {
+                        self.not_run.insert(NO_CROSS);
                     } else if self.seen.insert(command.clone()) {
                         run_in_checkout(&command)?;
                         self.commands += 1;

@@ -42,7 +42,7 @@ pub(crate) struct Options {
 /// Packs, does the rows and fails if one of them does not hold.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let policy = Policy::load()?;
-    npm::pack_native(&policy, &repo::output_dir().join("packs"))?;
+    npm::pack_host(&policy, &repo::output_dir().join("packs"))?;
     let rows = rows(options)?;
     say::result(&table(&rows)?);
     let failures: Vec<String> = rows.iter().filter_map(Row::failure).collect();

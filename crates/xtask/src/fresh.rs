@@ -37,7 +37,8 @@ impl Inputs {
             }
         }
         Ok(Self {
-            stamp_path: repo::output_dir().join(format!("{artifact}-{}.inputs", target.key())),
+            stamp_path: repo::output_dir()
+                .join(format!("{artifact}-{}.inputs", target.platform.id)),
             key: digest::of_reader(text.as_bytes())?.sha256,
         })
     }

@@ -15,9 +15,10 @@ use sha2::{Digest, Sha512};
 
 pub(crate) use self::artifacts::Artifacts;
 
-use crate::artifact::{self, Rules, Scope, Tarball};
+use crate::artifact::{self, Rules, Tarball};
 use crate::package::Package;
 use crate::policy::{Platform, Policy};
+use crate::target::Target;
 use crate::{digest, repo, say, stage};
 
 #[derive(Args)]
@@ -58,7 +59,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return Ok(());
     }
     let packed = match (&options.artifacts, options.host_only) {
-        (None, true) => pack_native(&policy, &options.out)?,
+        (None, true) => pack_host(&policy, &options.out)?,
         (dir, host_only) => {
             let dir = dir
                 .clone()
@@ -113,12 +114,12 @@ pub(crate) fn pack(
         let path = write(&package, out_dir)?;
         let platform = Some(artifacts.platform.id.clone());
         let package = Packed::new(package.name, path, platform)?;
-        package.check(policy, artifacts.scope)?;
+        package.check(policy)?;
         packed.push(package);
     }
     let path = write(&root, out_dir)?;
     let root = Packed::new(root.name, path, None)?;
-    let content = root.check(policy, Scope::Release)?;
+    let content = root.check(policy)?;
     packed.push(root);
     check_together(&packed, &content)?;
     Ok(packed)
@@ -144,9 +145,9 @@ pub(crate) fn check_together(packed: &[Packed], root: &Tarball) -> Result<()> {
     Ok(())
 }
 
-/// Builds, stages and packs what this machine is made for, with its own libraries.
-pub(crate) fn pack_native(policy: &Policy, out_dir: &Path) -> Result<Vec<Packed>> {
-    let artifacts = Artifacts::native(policy)?;
+/// Builds, stages and packs what this machine is made for.
+pub(crate) fn pack_host(policy: &Policy, out_dir: &Path) -> Result<Vec<Packed>> {
+    let artifacts = Artifacts::build(&Target::host(policy)?)?;
     stage::stage(policy, &artifacts.package(policy)?)?;
     pack(policy, &[artifacts], out_dir)
 }
@@ -156,7 +157,7 @@ pub(crate) fn paths(packed: &[Packed]) -> Vec<PathBuf> {
     packed.iter().map(|package| package.path.clone()).collect()
 }
 
-/// The tarballs that [`pack_native`] put into `out_dir`.
+/// The tarballs that [`pack_host`] put into `out_dir`.
 pub(crate) fn tarballs(policy: &Policy, out_dir: &Path) -> Result<Vec<PathBuf>> {
     [
         policy.platform_package(policy.host()?),
@@ -199,16 +200,11 @@ impl Packed {
     }
 
     /// Checks what is in the tarball, down to the code, and says what that is.
-    pub(crate) fn check(&self, policy: &Policy, scope: Scope) -> Result<Tarball> {
+    pub(crate) fn check(&self, policy: &Policy) -> Result<Tarball> {
         match &self.platform {
             Some(id) => {
                 let platform = policy.platform(id)?;
-                let rules = Rules {
-                    policy,
-                    platform,
-                    scope,
-                };
-                rules.check_platform_tarball(&self.path)
+                Rules { policy, platform }.check_platform_tarball(&self.path)
             }
             None => artifact::check_root_tarball(policy, &self.path),
         }

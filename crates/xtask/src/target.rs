@@ -1,5 +1,5 @@
-//! What an artifact is built for and by what: this machine's compiler as it is, or zig, which
-//! links for every platform and against the oldest libc that the policy names.
+//! What an artifact is built for and by what: zig, which links for every platform and against the
+//! oldest libc that the policy names, or this machine's own linker, where that knows it.
 
 use std::path::PathBuf;
 
@@ -15,12 +15,14 @@ pub(crate) struct Target {
     /// As rustc names it.
     pub(crate) triple: String,
     pub(crate) how: How,
+    /// Whether this machine can run what is built.
+    pub(crate) is_host: bool,
 }
 
 /// What compiles and links.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum How {
-    /// This machine's compiler, against this machine's libc.
+    /// This machine's linker, which knows the oldest release that it links for.
     Native,
     /// zig links; the standard library is one that rustup installed.
     Zig,
@@ -29,39 +31,34 @@ pub(crate) enum How {
 }
 
 impl Target {
-    /// This machine's platform, for what stays on this machine.
-    pub(crate) fn native(policy: &Policy) -> Result<Self> {
-        let platform = policy.host()?.clone();
-        Ok(Self {
-            triple: platform.rust_target.clone(),
-            platform,
-            how: How::Native,
-        })
+    /// This machine's platform.
+    pub(crate) fn host(policy: &Policy) -> Result<Self> {
+        Self::of(policy, policy.host()?)
     }
 
-    /// A platform, for what other machines run.
-    pub(crate) fn release(policy: &Policy, platform: &Platform) -> Result<Self> {
+    /// A platform of the policy.
+    pub(crate) fn of(policy: &Policy, platform: &Platform) -> Result<Self> {
         let is_host = policy.host().is_ok_and(|host| host.id == platform.id);
-        // Other systems' own linkers already know the oldest release that they link for.
-        if is_host && platform.os != "linux" {
-            return Self::native(policy);
-        }
         let triple = match &platform.cross_target {
             Some(triple) if !is_host => triple,
             _ => &platform.rust_target,
         };
+        let how = if is_host && platform.os != "linux" {
+            How::Native
+        } else if rust_std::is_installed(triple)? {
+            How::Zig
+        } else {
+            How::ZigAndStd
+        };
         Ok(Self {
             platform: platform.clone(),
             triple: triple.clone(),
-            how: if rust_std::is_installed(triple)? {
-                How::Zig
-            } else {
-                How::ZigAndStd
-            },
+            how,
+            is_host,
         })
     }
 
-    /// The target with this platform id or Rust target, for what other machines run.
+    /// The target with this platform id or Rust target.
     pub(crate) fn named(policy: &Policy, name: &str) -> Result<Self> {
         let found = policy.platforms.iter().find(|platform| {
             [&platform.id, &platform.rust_target].contains(&&name.to_owned())
@@ -78,7 +75,7 @@ impl Target {
                 ids.join(", ")
             );
         };
-        Self::release(policy, platform)
+        Self::of(policy, platform)
     }
 
     /// The target that a command line names.
@@ -87,30 +84,22 @@ impl Target {
     }
 
     /// The target that was asked for, else this machine's own.
-    pub(crate) fn or_native(asked: Option<&Self>) -> Result<Self> {
+    pub(crate) fn or_host(asked: Option<&Self>) -> Result<Self> {
         match asked {
             Some(target) => Ok(target.clone()),
-            None => Self::native(&Policy::load()?),
+            None => Self::host(&Policy::load()?),
         }
     }
 
-    /// Where built things go: what stays here is kept apart from what other machines run.
+    /// Where built things go.
     pub(crate) fn dir(&self) -> PathBuf {
-        let dir = repo::output_dir().join(match self.how {
-            How::Native => "native",
-            How::Zig | How::ZigAndStd => "artifacts",
-        });
-        dir.join(&self.platform.id)
-    }
-
-    pub(crate) fn is_native(&self) -> bool {
-        self.how == How::Native
+        repo::output_dir().join("artifacts").join(&self.platform.id)
     }
 
     /// The platform as people are told of it.
     pub(crate) fn shown(&self) -> String {
         match self.how {
-            How::Native => "this machine".to_owned(),
+            How::Native => self.platform.id.clone(),
             How::Zig => format!("{} with zig", self.platform.id),
             How::ZigAndStd => format!("{} with zig, the standard library too", self.platform.id),
         }
@@ -128,14 +117,6 @@ impl Target {
                 "crates/xtask/src/apple.rs",
                 "release/python-cross.txt",
             ],
-        }
-    }
-
-    /// What the name of a file that belongs to this target carries.
-    pub(crate) fn key(&self) -> String {
-        match self.how {
-            How::Native => "native".to_owned(),
-            How::Zig | How::ZigAndStd => self.platform.id.clone(),
         }
     }
 
@@ -221,13 +202,10 @@ mod tests {
     }
 
     #[test]
-    fn keeps_what_stays_here_apart_from_what_others_run() {
+    fn links_linux_against_the_oldest_libc() {
         let policy = Policy::load().unwrap();
-        let native = Target::native(&policy).unwrap();
-        assert_eq!(native.how, How::Native);
         let linux = Target::named(&policy, "linux-x64-gnu").unwrap();
         assert_ne!(linux.how, How::Native);
-        assert_ne!(linux.dir(), native.dir());
         assert_eq!(linux.with_glibc(), "x86_64-unknown-linux-gnu.2.28");
         assert_eq!(linux.zig_name().unwrap(), "x86_64-linux-gnu.2.28");
         assert_eq!(linux.wheel_tag().unwrap().unwrap(), "manylinux_2_28");

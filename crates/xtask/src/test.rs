@@ -109,8 +109,8 @@ fn build_and_check_packages(steps: &Steps, policy: &Policy, python_tools: &Pytho
         .args(["--", "--check"]);
     steps.command(PROTOCOL, protocol);
     steps.run(BUILD, || {
-        npm::pack_native(policy, &packs_dir())?;
-        Addon::at_output(&Target::native(policy)?).check_declarations()?;
+        npm::pack_host(policy, &packs_dir())?;
+        Addon::at_output(&Target::host(policy)?).check_declarations()?;
         Ok(String::new())
     });
     steps.command(TYPES, npm_script("typecheck"));

@@ -28,8 +28,7 @@ const INPUTS: [&str; 10] = [
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Build for other machines: a platform id of the policy or a Rust target
-    /// [default: this machine, as it is]
+    /// A platform id of the policy or a Rust target [default: this machine's]
     #[arg(long, value_parser = Target::parse)]
     target: Option<Target>,
     /// Build it a second time from nothing and fail if the bytes differ (takes minutes)
@@ -39,7 +38,7 @@ pub(crate) struct Options {
 
 /// Builds the wheel and prints its path and digest.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let target = Target::or_native(options.target.as_ref())?;
+    let target = Target::or_host(options.target.as_ref())?;
     let wheel_path = build(&target)?;
     let digested = digest::of_file(&wheel_path)?;
     if options.check {

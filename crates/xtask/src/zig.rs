@@ -52,6 +52,16 @@ impl Zig {
             .args(self.std_argument())
     }
 
+    /// Lets `napi build` compile for the target with zig.
+    pub(crate) fn under_napi<'sh>(&self, command: Cmd<'sh>, target: &Target) -> Result<Cmd<'sh>> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let dirs =
+            std::iter::once(self.tools.bin_dir().to_owned()).chain(std::env::split_paths(&path));
+        Ok(command
+            .args(["--cross-compile", "--target", &target.with_glibc()])
+            .env("PATH", std::env::join_paths(dirs)?))
+    }
+
     /// What compiles the standard library too, where none is installed.
     pub(crate) fn std_argument(&self) -> Option<&'static str> {
         self.std_dir.is_some().then_some(STD)
@@ -111,11 +121,12 @@ impl Zig {
 }
 
 /// An empty library in place of Node's. `napi` asks for one where the linker is not Microsoft's,
-/// and the addon looks up all that it needs of Node when it is loaded.
+/// the linker for one of another name; the addon looks up all that it needs of Node when it is
+/// loaded.
 fn no_node() -> Result<PathBuf> {
     let dir = tools::dir().join("no-node");
     fs_err::create_dir_all(&dir)?;
-    for name in ["libnode.dll", "libnode.dll.a"] {
+    for name in ["libnode.dll", "libnode.a"] {
         fs_err::write(dir.join(name), "!<arch>\n")?;
     }
     Ok(dir)

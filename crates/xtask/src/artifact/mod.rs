@@ -26,32 +26,11 @@ use crate::policy::{Platform, Policy};
 use crate::repo;
 use crate::target::Target;
 
-/// Where an artifact is used, which decides how old a system it must run on.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Scope {
-    /// On the machine that built it, with that machine's libraries.
-    Local,
-    /// Anywhere: the floors of the policy hold.
-    Release,
-}
-
-impl Scope {
-    /// Linux links with the libc that is there; other systems' linkers know an older one.
-    pub(crate) fn of(target: &Target) -> Self {
-        if target.is_native() && target.platform.os == "linux" {
-            Self::Local
-        } else {
-            Self::Release
-        }
-    }
-}
-
 /// What artifacts are measured by.
 #[derive(Clone, Copy)]
 pub(crate) struct Rules<'p> {
     pub(crate) policy: &'p Policy,
     pub(crate) platform: &'p Platform,
-    pub(crate) scope: Scope,
 }
 
 impl<'p> Rules<'p> {
@@ -60,7 +39,6 @@ impl<'p> Rules<'p> {
         Self {
             policy,
             platform: &target.platform,
-            scope: Scope::of(target),
         }
     }
 

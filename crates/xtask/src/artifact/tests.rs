@@ -6,20 +6,18 @@ mod samples;
 mod tarballs;
 mod wheels;
 
-use super::{Problems, Rules, Scope};
+use super::{Problems, Rules};
 use crate::policy::Policy;
 
 /// Runs a check with the rules of a platform and gives what it found, with all problems as text.
 fn check<T>(
     policy: &Policy,
     platform: &str,
-    scope: Scope,
     check: impl FnOnce(Rules<'_>, &mut Problems) -> T,
 ) -> (T, String) {
     let rules = Rules {
         policy,
         platform: policy.platform(platform).unwrap(),
-        scope,
     };
     let mut problems = Problems::of("x");
     let checked = check(rules, &mut problems);

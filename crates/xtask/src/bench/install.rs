@@ -170,7 +170,7 @@ fn memory(bench: &Bench) -> Result<Row> {
 
 fn addon_size(policy: &Policy) -> Result<Row> {
     let bytes =
-        u32::try_from(fs_err::metadata(Addon::at_output(&Target::native(policy)?).path)?.len())?;
+        u32::try_from(fs_err::metadata(Addon::at_output(&Target::host(policy)?).path)?.len())?;
     let limit = u32::try_from(policy.max_bytes.addon)?;
     Ok(Row::of_megabytes(
         "size of the addon",

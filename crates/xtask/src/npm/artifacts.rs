@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::artifact::Scope;
 use crate::package::Package;
 use crate::policy::{Platform, Policy};
 use crate::target::Target;
@@ -16,8 +15,6 @@ pub(crate) struct Artifacts {
     pub(crate) platform: Platform,
     pub(crate) addon_path: PathBuf,
     pub(crate) wheel_path: PathBuf,
-    /// Where they are to be used.
-    pub(crate) scope: Scope,
 }
 
 impl Artifacts {
@@ -29,13 +26,7 @@ impl Artifacts {
             platform: target.platform.clone(),
             addon_path: addon.path,
             wheel_path,
-            scope: Scope::of(target),
         })
-    }
-
-    /// Builds with this machine's compiler as it is.
-    pub(crate) fn native(policy: &Policy) -> Result<Self> {
-        Self::build(&Target::native(policy)?)
     }
 
     /// Those in the directories `dir/<platform id>`, in the policy's order.
@@ -81,7 +72,6 @@ impl Artifacts {
             platform: platform.clone(),
             addon_path,
             wheel_path: wheel_path.clone(),
-            scope: Scope::Release,
         })
     }
 

@@ -6,7 +6,6 @@ use anyhow::{Result, ensure};
 
 use super::preflight::Problem;
 use super::report::Report;
-use crate::artifact::Scope;
 use crate::npm::{self, Artifacts, Packed};
 use crate::policy::{Platform, Policy};
 use crate::target::Target;
@@ -139,7 +138,7 @@ impl Contents {
         for (platform, source) in self.sources(policy)? {
             match source {
                 Source::Given(artifacts) => all.push(*artifacts),
-                Source::Built => all.push(Artifacts::build(&Target::release(policy, platform)?)?),
+                Source::Built => all.push(Artifacts::build(&Target::of(policy, platform)?)?),
                 Source::Missing => {}
             }
         }
@@ -182,7 +181,7 @@ pub(crate) fn packed_version(policy: &Policy, version: &str) -> Vec<Packed> {
 /// Checks every package down to the code in it, and notes what that is.
 pub(crate) fn verify(policy: &Policy, packages: &[Packed], report: &mut Report) -> Result<()> {
     for package in packages {
-        let tarball = package.check(policy, Scope::Release)?;
+        let tarball = package.check(policy)?;
         let Some(platform) = &package.platform else {
             continue;
         };

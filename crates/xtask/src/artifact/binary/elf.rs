@@ -5,7 +5,7 @@ use object::read::elf::{ElfFile64, ProgramHeader};
 use object::{Endianness, Object, ObjectSection};
 
 use super::{Facts, Floor, Kind, Version, check_floor, libraries};
-use crate::artifact::{Problems, Rules, Scope};
+use crate::artifact::{Problems, Rules};
 
 /// What glibc consists of, and the unwinder that comes with every one.
 const GLIBC: [&str; 8] = [
@@ -36,7 +36,7 @@ pub(super) fn check(
         let is_known = if is_glibc {
             GLIBC.contains(&library.as_str())
         } else {
-            is_of_musl(library, rules)
+            is_of_musl(library)
         };
         problems.unless(
             is_known,
@@ -76,13 +76,11 @@ pub(super) fn check(
     })
 }
 
-fn is_of_musl(library: &str, rules: Rules<'_>) -> bool {
-    let is_libc = library == "libc.so"
+fn is_of_musl(library: &str) -> bool {
+    library == "libc.so"
         || library
             .strip_prefix("libc.musl-")
-            .is_some_and(|rest| rest.ends_with(".so.1"));
-    // A musl system's own compiler links the unwinder that Node brings there.
-    is_libc || (rules.scope == Scope::Local && library == "libgcc_s.so.1")
+            .is_some_and(|rest| rest.ends_with(".so.1"))
 }
 
 /// Looks at what is loaded, and gives what loads it.

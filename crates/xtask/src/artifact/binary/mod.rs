@@ -10,7 +10,7 @@ use object::{Architecture, BinaryFormat, Object};
 use serde::Serialize;
 
 use super::problems::Problems;
-use super::{Rules, Scope, paths};
+use super::{Rules, paths};
 use crate::digest;
 
 /// What Node calls when it loads an addon.
@@ -208,9 +208,6 @@ fn check_floor(
     newest: Option<&str>,
     problems: &mut Problems,
 ) {
-    if rules.scope == Scope::Local {
-        return;
-    }
     let Some(newest) = newest.and_then(Version::parse) else {
         return;
     };

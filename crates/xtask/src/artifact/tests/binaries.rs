@@ -4,7 +4,7 @@ use object::elf;
 
 use super::compiled::compile;
 use super::{assert_problem, replaced};
-use crate::artifact::{Binary, Kind, Scope, binary};
+use crate::artifact::{Binary, Kind, binary};
 use crate::policy::Policy;
 
 const GNU: &str = "linux-x64-gnu";
@@ -12,17 +12,12 @@ const MUSL: &str = "linux-arm64-musl";
 const MAC: &str = "darwin-arm64";
 const WINDOWS: &str = "win32-x64-msvc";
 
-/// Checks content as a platform's binary for a release.
+/// Checks content as a platform's binary.
 fn check(platform: &str, kind: Kind, content: &[u8]) -> (Binary, String) {
-    check_in(Scope::Release, platform, kind, content)
-}
-
-fn check_in(scope: Scope, platform: &str, kind: Kind, content: &[u8]) -> (Binary, String) {
     let policy = Policy::load().unwrap();
-    let (binary, problems) = super::check(&policy, platform, scope, |rules, problems| {
+    super::check(&policy, platform, |rules, problems| {
         binary::check(rules, kind, content, problems).unwrap()
-    });
-    (binary, problems)
+    })
 }
 
 /// Fails unless each of the contents has its problem.
@@ -213,8 +208,6 @@ fn refuses_a_program_for_linux_that_breaks_a_rule() {
         ),
     ];
     assert_all(GNU, Kind::Program, &cases);
-    // What stays on this machine may need what this machine has.
-    assert_eq!(check_in(Scope::Local, GNU, Kind::Program, &newer).1, "");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use tar::{EntryType, Header};
 
 use super::assert_problem;
 use super::samples::{PLATFORM, SampleWheel};
-use crate::artifact::{Problems, Scope, Tarball, tarball};
+use crate::artifact::{Problems, Tarball, tarball};
 use crate::package::Package;
 use crate::policy::Policy;
 use crate::repo;
@@ -111,7 +111,7 @@ fn pack(entries: &[Entry]) -> Vec<u8> {
 }
 
 fn check_platform(policy: &Policy, content: &[u8]) -> (Tarball, String) {
-    super::check(policy, PLATFORM, Scope::Release, |rules, problems| {
+    super::check(policy, PLATFORM, |rules, problems| {
         tarball::check_platform(rules, content, problems).unwrap()
     })
 }

@@ -5,13 +5,13 @@ use zip::DateTime;
 use super::compiled::compile;
 use super::samples::{PLATFORM, SampleWheel, TAG};
 use super::{assert_problem, replaced};
-use crate::artifact::{Kind, Scope, Wheel, wheel};
+use crate::artifact::{Kind, Wheel, wheel};
 use crate::policy::Policy;
 use crate::repo;
 
 fn check(name: &str, content: &[u8]) -> (Wheel, String) {
     let policy = Policy::load().unwrap();
-    super::check(&policy, PLATFORM, Scope::Release, |rules, problems| {
+    super::check(&policy, PLATFORM, |rules, problems| {
         wheel::check(rules, name, content, problems).unwrap()
     })
 }
@@ -295,7 +295,7 @@ fn keeps_the_budget() {
     let mut policy = Policy::parse(&text).unwrap();
     policy.max_bytes.wheel = 1000;
     let sample = SampleWheel::new();
-    let (_, problems) = super::check(&policy, PLATFORM, Scope::Release, |rules, problems| {
+    let (_, problems) = super::check(&policy, PLATFORM, |rules, problems| {
         wheel::check(rules, &sample.name, &sample.bytes(), problems).unwrap()
     });
     assert_problem(

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::artifact::binary::Version;
-use crate::artifact::{Problems, Rules, Scope};
+use crate::artifact::{Problems, Rules};
 use crate::policy::Platform;
 
 /// One platform tag, such as `manylinux_2_28_x86_64`.
@@ -54,8 +54,12 @@ impl PlatformTag {
         problems: &mut Problems,
     ) {
         let Some(floor) = &self.floor else {
-            let is_enough = rules.platform.os == "win32" || rules.scope == Scope::Local;
-            problems.unless(is_enough, "tag", format!("`{self}` names no oldest system"));
+            let is_windows = rules.platform.os == "win32";
+            problems.unless(
+                is_windows,
+                "tag",
+                format!("`{self}` names no oldest system"),
+            );
             return;
         };
         // musl has no versions that a program could ask for.
@@ -74,9 +78,7 @@ impl PlatformTag {
         }
         let platform = rules.platform;
         let promised = platform.glibc.as_deref().or(platform.macos.as_deref());
-        if let Some(promised) = promised.and_then(Version::parse)
-            && rules.scope == Scope::Release
-        {
+        if let Some(promised) = promised.and_then(Version::parse) {
             problems.unless(
                 *floor <= promised,
                 "tag",
