@@ -3,27 +3,11 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { uvThatStopsBefore } from './support/fakes.js';
-import { eventually, processesMarked } from './support/processes.js';
+import { eventually } from './support/processes.js';
 import { injected, missing, mostFrequent, tracedAlone } from './support/system.js';
 import { User, temporaryDirectory } from './support/user.js';
 
 const MOMENTS = 8;
-
-// Children see nothing of the caller's environment but what is allowed, and the home is.
-const mark = (user: User): string => `HOME=${user.home}\0`;
-
-function killEverything(user: User): void {
-  // What a process starts between the listing and its end shows in the next listing.
-  for (let left = processesMarked(mark(user)); left.size > 0; left = processesMarked(mark(user))) {
-    for (const pid of left.keys()) {
-      try {
-        process.kill(pid, 'SIGKILL');
-      } catch {
-        // It ended by itself.
-      }
-    }
-  }
-}
 
 /** Moments spread over the time that an installation takes, none of them exact. */
 async function moments(user: User): Promise<number[]> {
@@ -46,7 +30,7 @@ describe('kill -9', () => {
     for (const moment of await moments(user)) {
       const running = user.start(['runtime', 'install', '--force', '--yes']);
       await new Promise((resolve) => setTimeout(resolve, moment));
-      killEverything(user);
+      user.killProcesses();
       await running.finished;
       await expectHealthy(user, `killed after ${moment} ms`);
       expect(await user.install()).toMatch(/^Using existing/);
@@ -60,7 +44,7 @@ describe('kill -9', () => {
       const user = new User();
       const running = user.start(['runtime', 'install', '--yes']);
       await new Promise((resolve) => setTimeout(resolve, moment));
-      killEverything(user);
+      user.killProcesses();
       await running.finished;
       const { kind } = await user.status();
       if (kind === 'ready') await user.expectRuns();
@@ -128,7 +112,7 @@ describe('kill -9', () => {
       await running.finished;
       await expectHealthy(user, 'uv lives on');
       expect(await user.install(['--force'])).toMatch(/^Installed/);
-      killEverything(user);
+      user.killProcesses();
       await expectHealthy(user, 'uv is gone');
       await user.install(['--force']);
       expect(user.entries()).toEqual(settled);
@@ -137,7 +121,7 @@ describe('kill -9', () => {
 });
 
 function uvIsRunning(user: User): boolean {
-  return [...processesMarked(mark(user)).values()].some((command) => command.startsWith('sleep'));
+  return [...user.processes().values()].some((command) => command.startsWith('sleep'));
 }
 
 describe.each([
@@ -158,7 +142,7 @@ describe.each([
       running.kill(signal);
       const done = await running.finished;
       expect(done).toMatchObject({ code, signal: null, stdout: '' });
-      expect(processesMarked(mark(user))).toEqual(new Map());
+      expect(user.processes()).toEqual(new Map());
       expect(user.entries()).toEqual(before);
       await expectHealthy(user, 'after the signal');
       await user.install(['--force']);
@@ -176,7 +160,7 @@ test('a second SIGINT ends at once', async () => {
   running.kill('SIGINT');
   const { code, signal } = await running.finished;
   expect(code === 130 || signal === 'SIGINT').toBe(true);
-  killEverything(user);
+  user.killProcesses();
   await user.install();
 });
 
@@ -189,7 +173,7 @@ test('Python ends with a command that is interrupted', async () => {
   await eventually('Python runs', () => existsSync(begun));
   running.kill('SIGINT');
   expect(await running.finished).toMatchObject({ code: 130 });
-  await eventually('no process is left', () => processesMarked(mark(user)).size === 0);
+  await eventually('no process is left', () => user.processes().size === 0);
 });
 
 describe('a reader that is gone', () => {

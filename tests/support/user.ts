@@ -13,7 +13,7 @@ import { createRequire } from 'node:module';
 import { basename, dirname, join } from 'node:path';
 import { expect, inject } from 'vitest';
 import type * as Ktx from '@scope/ktx';
-import { type Finished, type Running, run, start } from './processes.js';
+import { type Finished, type Running, processesMarked, run, start } from './processes.js';
 
 export const suite = inject('suite');
 export const VERSION = suite.version;
@@ -152,6 +152,26 @@ export class User {
       stdout: '42\n',
       stderr: '',
     });
+  }
+
+  /** Command lines of the user's processes, by pid. */
+  processes(): Map<number, string> {
+    // Children see nothing of the caller's environment but what is allowed, and the home is.
+    return processesMarked(`HOME=${this.home}\0`);
+  }
+
+  /** Kills all of the user's processes. */
+  killProcesses(): void {
+    // What a process starts between the listing and its end shows in the next listing.
+    for (let left = this.processes(); left.size > 0; left = this.processes()) {
+      for (const pid of left.keys()) {
+        try {
+          process.kill(pid, 'SIGKILL');
+        } catch {
+          // It ended by itself.
+        }
+      }
+    }
   }
 
   /** What lies in the version directory. */

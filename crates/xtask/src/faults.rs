@@ -4,6 +4,8 @@
 //! packs what is tried, runs the rows and draws the table.
 
 mod row;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub(crate) mod strike;
 
 use std::fmt::Write as _;
 use std::process::Command;
@@ -84,6 +86,7 @@ fn rows(options: &Options) -> Result<Vec<Row>> {
     let status = vitest
         .env("KTX_TEST_UV", &uv_path)
         .env("KTX_TEST_PACKS", repo::output_dir().join("packs"))
+        .env("KTX_XTASK", std::env::current_exe()?)
         .env("KTX_FAULTS", if options.full { "full" } else { "quick" })
         .status()?;
     let report = fs_err::read_to_string(&report_path)

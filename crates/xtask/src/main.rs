@@ -87,6 +87,10 @@ enum Verb {
     Demo(demo::Options),
     /// Do to ktx what it must survive, and say what was seen
     Faults(faults::Options),
+    /// Strike a command at one of its system calls
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    #[command(hide = true)]
+    Strike(faults::strike::Options),
     /// Run every check and every test
     Test(test::Options),
     /// Compare ktx with the bare commands it stands on
@@ -124,6 +128,9 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Demo(options) => demo::run(&options)?,
         Verb::Faults(options) => faults::run(&options)?,
         Verb::Bench(options) => bench::run(&options)?,
+        // It ends as its command does.
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        Verb::Strike(options) => return faults::strike::run(&options),
         // It has said what failed.
         Verb::Test(options) => return test::run(&options),
     }

@@ -1,0 +1,122 @@
+// The commands that are struck: what is there before each strike, and what must work after it.
+import { existsSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect } from 'vitest';
+import { eventually } from './processes.js';
+import { Surroundings, expectHealed, expectTruth } from './strike.js';
+import { User, ktxModule } from './user.js';
+
+const STALE = '0.0.1';
+
+/** A command, made ready and looked after for every strike. */
+export interface Struck {
+  name: string;
+  area: 'install' | 'prune' | 'daemon';
+  /** What it is, for the table. */
+  words: string;
+  args: string[];
+  /** Whether a runtime works before it, and so must after it. */
+  worked: boolean;
+  prepare(user: User): Promise<void> | void;
+  /** Does the command again, which must succeed, and looks at what it leaves. */
+  again(user: User): Promise<void>;
+}
+
+/** The commands that change what is installed or runs. */
+export const STRUCK: Struck[] = [
+  {
+    name: 'install',
+    area: 'install',
+    words: 'a first installation',
+    args: ['runtime', 'install', '--yes'],
+    worked: false,
+    prepare(user) {
+      rmSync(user.versionDir, { recursive: true, force: true });
+      rmSync(`${user.root}.lock`, { force: true });
+    },
+    async again(user) {
+      expect(user.entries()).toEqual([
+        expect.stringMatching(/^\.venv/),
+        'install.log',
+        'manifest.json',
+      ]);
+    },
+  },
+  {
+    name: 'reinstall',
+    area: 'install',
+    words: 'a forced reinstallation',
+    args: ['runtime', 'install', '--force', '--yes'],
+    worked: true,
+    prepare() {},
+    async again() {},
+  },
+  {
+    name: 'prune',
+    area: 'prune',
+    words: 'a prune of a stale version',
+    args: ['runtime', 'prune', '--yes'],
+    worked: true,
+    async prepare(user) {
+      await ktxModule.installManagedPythonRuntime({
+        ...user.options,
+        cliVersion: STALE,
+        features: ['core'],
+      });
+    },
+    async again(user) {
+      expect(await user.ktx(['runtime', 'prune', '--yes'])).toMatchObject({ code: 0 });
+      expect(existsSync(join(user.root, STALE))).toBe(false);
+    },
+  },
+  {
+    name: 'start',
+    area: 'daemon',
+    words: 'the start of a daemon',
+    args: ['runtime', 'start'],
+    worked: true,
+    prepare() {},
+    async again(user) {
+      expect(await user.ktx(['runtime', 'start'])).toMatchObject({ code: 0, stderr: '' });
+      await user.expectRuns();
+      expect(await user.ktx(['runtime', 'stop', '--all'])).toMatchObject({ code: 0 });
+      await eventually('no process is left', () => user.processes().size === 0);
+    },
+  },
+];
+
+/** Somebody on whom one command is struck again and again. */
+export class Victim {
+  readonly user = new User();
+  private readonly surroundings = new Surroundings(this.user);
+  private readonly struck: Struck;
+
+  private constructor(struck: Struck) {
+    this.struck = struck;
+  }
+
+  static async of(struck: Struck): Promise<Victim> {
+    const victim = new Victim(struck);
+    if (struck.worked) await victim.user.install();
+    return victim;
+  }
+
+  /** Has the command struck, and fails if afterwards anything is not as it must be. */
+  async strike<T>(note: string, strike: (user: User, args: string[]) => Promise<T>): Promise<T> {
+    await this.struck.prepare(this.user);
+    const outcome = await strike(this.user, this.struck.args);
+    await expectTruth(this.user, this.struck.worked, note);
+    this.surroundings.expectUntouched(note);
+    await expectHealed(this.user, note);
+    await this.struck.again(this.user);
+    return outcome;
+  }
+
+  /** Does the command once more, undisturbed, and looks for what the strikes left. */
+  async close(): Promise<void> {
+    await this.user.install(['--force']);
+    expect(this.user.entries()).toHaveLength(3);
+    expect(this.user.processes()).toEqual(new Map());
+    this.surroundings.expectUntouched('at the end');
+  }
+}
