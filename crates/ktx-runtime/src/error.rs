@@ -113,6 +113,14 @@ pub enum RuntimeError {
     Cancelled,
 }
 
+fn make_room() -> Vec<String> {
+    vec![
+        "Run: ktx runtime prune --yes".to_owned(),
+        "Choose a runtime root with more room: `export KTX_RUNTIME_ROOT=/path/with/space`"
+            .to_owned(),
+    ]
+}
+
 impl RuntimeError {
     /// An error of the file system at `path` while something is written.
     pub(crate) fn writing(path: &Path) -> impl FnOnce(io::Error) -> Self + use<'_> {
@@ -159,10 +167,8 @@ impl RuntimeError {
                     vec![CHOOSE_ROOT.to_owned()]
                 }
             },
-            Self::DiskFull { .. } | Self::OutOfInodes { .. } => vec![
-                "Run: ktx runtime prune --yes".to_owned(),
-                "Choose a runtime root with more room: `export KTX_RUNTIME_ROOT=/path/with/space`".to_owned(),
-            ],
+            Self::DiskFull { .. } | Self::OutOfInodes { .. } => make_room(),
+            Self::Io { source, .. } if files::is_full(source) => make_room(),
             Self::Lock(error) => match error {
                 LockError::Timeout { holder, .. } => vec![match holder {
                     Some(holder) => format!(

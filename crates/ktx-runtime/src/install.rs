@@ -415,9 +415,12 @@ impl Need {
     fn check(self, directory: &Path) -> Result<(), RuntimeError> {
         let free = files::free_space(directory).map_err(RuntimeError::writing(directory))?;
         match free {
-            FreeSpace { bytes, .. } if bytes < self.bytes => {
-                Err(self.disk_full(directory, bytes, None))
-            }
+            FreeSpace { bytes, .. } if bytes < self.bytes => Err(RuntimeError::DiskFull {
+                path: directory.to_owned(),
+                need: self.bytes.div_ceil(MIB),
+                have: bytes / MIB,
+                log: None,
+            }),
             FreeSpace {
                 files: Some(files), ..
             } if files < self.files => Err(RuntimeError::OutOfInodes {
@@ -429,25 +432,23 @@ impl Need {
         }
     }
 
-    fn disk_full(self, directory: &Path, have: u64, log: Option<PathBuf>) -> RuntimeError {
-        RuntimeError::DiskFull {
-            path: directory.to_owned(),
-            need: self.bytes.div_ceil(MIB),
-            have: have / MIB,
-            log,
-        }
-    }
-
-    /// Says what is needed and there if a failure comes from a full disk.
+    /// Says what is needed and there if a failure comes from a full disk. With a quota the system
+    /// may show room where there is none; then the failure itself says more.
     fn explain(self, error: RuntimeError, layout: &Layout) -> RuntimeError {
         if error.code() != ktx_os::code::Code::DiskFull {
             return error;
         }
-        let have = files::free_space(&layout.version_dir).map_or(0, |free| free.bytes);
-        self.disk_full(
-            &layout.version_dir,
-            have,
-            Some(layout.install_log_path.clone()),
-        )
+        match self.check(&layout.version_dir) {
+            Err(RuntimeError::DiskFull {
+                path, need, have, ..
+            }) => RuntimeError::DiskFull {
+                path,
+                need,
+                have,
+                log: Some(layout.install_log_path.clone()),
+            },
+            Err(full @ RuntimeError::OutOfInodes { .. }) => full,
+            Ok(()) | Err(_) => error,
+        }
     }
 }

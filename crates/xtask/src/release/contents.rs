@@ -183,6 +183,7 @@ pub(crate) fn verify(policy: &Policy, packages: &[Packed], report: &mut Report) 
     for package in packages {
         let tarball = package.check(policy)?;
         let Some(platform) = &package.platform else {
+            npm::check_together(packages, &tarball)?;
             continue;
         };
         if let Some(addon) = &tarball.addon {
