@@ -15,7 +15,7 @@ use xshell::{Cmd, Shell};
 use crate::figures::Place;
 use crate::policy::{Names, Policy};
 use crate::project::Project;
-use crate::{npm, repo, say, uv};
+use crate::{npm, say, uv};
 use table::Row;
 
 #[derive(Args)]
@@ -59,7 +59,7 @@ impl Part {
 pub(crate) fn run(options: &Options) -> Result<()> {
     ensure!(options.runs > 0, "`--runs` must be at least 1");
     let policy = Policy::load()?;
-    let packed = npm::pack_host(&policy, &repo::output_dir().join("packs"))?;
+    let packed = npm::pack_host(&policy, &npm::packs_dir())?;
     let project = Project::with_packages(&npm::paths(&packed))?;
     let bench = Bench {
         runs: options.runs,

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::policy::Policy;
 use crate::project::Project;
-use crate::{npm, repo, say};
+use crate::{npm, say};
 
 const COMMANDS: [&[&str]; 8] = [
     &["runtime", "status"],
@@ -41,7 +41,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let started = Instant::now();
     let policy = Policy::load()?;
-    let packed = npm::pack_host(&policy, &repo::output_dir().join("packs"))?;
+    let packed = npm::pack_host(&policy, &npm::packs_dir())?;
     say::step("Installing the packages in an empty project, with an empty home and no uv on PATH");
     let project = Project::with_packages(&npm::paths(&packed))?;
     let shown = COMMANDS

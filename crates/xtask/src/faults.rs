@@ -6,16 +6,18 @@
 mod row;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub(crate) mod strike;
+mod suites;
 
 use std::fmt::Write as _;
-use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use self::row::{Outcome, Row};
 use crate::figures::{self, Place};
 use crate::policy::Policy;
+use crate::steps::capture;
+use crate::suites::{Suite, vitest_with};
 use crate::tools::PythonTools;
 use crate::{npm, repo, say, tools};
 
@@ -41,64 +43,107 @@ pub(crate) struct Options {
     write: bool,
 }
 
+/// How much is done.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Amount {
+    Quick,
+    Full,
+}
+
 /// Packs, does the rows and fails if one of them does not hold.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let policy = Policy::load()?;
-    npm::pack_host(&policy, &repo::output_dir().join("packs"))?;
-    let rows = rows(options)?;
-    say::result(&table(&rows)?);
-    let failures: Vec<String> = rows.iter().filter_map(Row::failure).collect();
-    ensure!(
-        failures.is_empty(),
-        "{} of {} rows do not hold\n\n{}",
-        failures.len(),
-        rows.len(),
-        failures.join("\n\n")
-    );
+    npm::pack_host(&policy, &npm::packs_dir())?;
+    let amount = if options.full {
+        Amount::Full
+    } else {
+        Amount::Quick
+    };
+    let mut rows = done(amount, &options.only)?;
+    if options.full {
+        run_suites()?;
+        rows.extend(suites::rows()?);
+    }
+    rows.retain(|row| options.only.is_empty() || options.only.contains(&row.name));
+    for name in &options.only {
+        ensure!(
+            rows.iter().any(|row| row.name == *name),
+            "There is no row `{name}`{}",
+            if options.full {
+                ""
+            } else {
+                "; some are done with `--full` only"
+            }
+        );
+    }
+    let table = judged(rows)?;
+    say::result(&table);
     if options.write {
-        PLACE.write(&table(&rows)?)?;
+        PLACE.write(&table)?;
     }
     Ok(())
 }
 
-/// Does the rows with the packages that are packed.
-fn rows(options: &Options) -> Result<Vec<Row>> {
-    let uv_path = PythonTools::ensure()?.program("uv");
+/// Does the quick rows once the suites of tests have run, and gives the table.
+pub(crate) fn after_tests() -> Result<String> {
+    let mut rows = done(Amount::Quick, &[])?;
+    rows.extend(suites::rows()?);
+    judged(rows)
+}
+
+fn run_suites() -> Result<()> {
+    let tools = PythonTools::ensure()?;
+    capture("nextest", crate::suites::nextest(&tools)?)?;
+    capture("pytest", crate::suites::pytest(&tools)?)?;
+    capture("vitest", crate::suites::vitest(Suite::Package, &tools)?)?;
+    capture("e2e", crate::suites::vitest(Suite::EndToEnd, &tools)?)?;
+    Ok(())
+}
+
+/// Does the rows that are in files of their own, with the packages that are packed.
+fn done(amount: Amount, only: &[String]) -> Result<Vec<Row>> {
     tools::ensure_node_modules()?;
     let report_path = repo::output_dir().join("faults.json");
-    let sh = tools::shell()?;
-    let mut vitest = Command::from(
-        sh.cmd(tools::node_program("vitest"))
-            .args(["run", "--config", "tests/faults.config.ts"])
-            .args(["--reporter=default", "--reporter=json"])
-            .arg("--outputFile.json")
-            .arg(&report_path),
-    );
-    if !options.only.is_empty() {
-        vitest.args([
-            "--testNamePattern",
-            &format!("^({})$", options.only.join("|")),
-        ]);
-    }
     if report_path.exists() {
         fs_err::remove_file(&report_path)?;
     }
-    let status = vitest
-        .env("KTX_TEST_UV", &uv_path)
-        .env("KTX_TEST_PACKS", repo::output_dir().join("packs"))
+    let mut vitest = vitest_with(
+        &["--config", "tests/faults.config.ts"],
+        &PythonTools::ensure()?,
+    )?;
+    vitest
+        .args(["--reporter=default", "--reporter=json"])
+        .arg(format!("--outputFile.json={}", report_path.display()))
         .env("KTX_XTASK", std::env::current_exe()?)
-        .env("KTX_FAULTS", if options.full { "full" } else { "quick" })
-        .status()?;
-    let report = fs_err::read_to_string(&report_path)
-        .with_context(|| format!("The rows were not done; vitest ended with {status}"))?;
-    let (done, known) = row::read(&report)?;
-    for name in &options.only {
-        if !known.contains(name) {
-            bail!("There is no row `{name}`; there are: {}", known.join(", "));
-        }
+        .env(
+            "KTX_FAULTS",
+            match amount {
+                Amount::Quick => "quick",
+                Amount::Full => "full",
+            },
+        );
+    if !only.is_empty() {
+        vitest.args(["--testNamePattern", &format!("^({})$", only.join("|"))]);
     }
-    ensure!(!done.is_empty(), "No row was done");
-    Ok(done)
+    let ended = capture("rows", vitest);
+    let report = fs_err::read_to_string(&report_path)
+        .with_context(|| format!("The rows were not done: {ended:?}"))?;
+    row::read(&report)
+}
+
+/// The table, if every row holds; else what does not.
+fn judged(mut rows: Vec<Row>) -> Result<String> {
+    row::sort(&mut rows);
+    let table = table(&rows)?;
+    let failures: Vec<String> = rows.iter().filter_map(Row::failure).collect();
+    ensure!(
+        failures.is_empty(),
+        "{table}\n{} of {} rows do not hold\n\n{}",
+        failures.len(),
+        rows.len(),
+        failures.join("\n\n")
+    );
+    Ok(table)
 }
 
 /// The table, with the machine.

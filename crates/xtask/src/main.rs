@@ -31,6 +31,7 @@ mod say;
 mod smoke;
 mod stage;
 mod steps;
+mod suites;
 mod target;
 mod test;
 mod tidy;

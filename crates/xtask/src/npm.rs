@@ -145,6 +145,11 @@ pub(crate) fn check_together(packed: &[Packed], root: &Tarball) -> Result<()> {
     Ok(())
 }
 
+/// Where the packages are packed that tests and measurements install.
+pub(crate) fn packs_dir() -> PathBuf {
+    repo::output_dir().join("packs")
+}
+
 /// Builds, stages and packs what this machine is made for.
 pub(crate) fn pack_host(policy: &Policy, out_dir: &Path) -> Result<Vec<Packed>> {
     let artifacts = Artifacts::build(&Target::host(policy)?)?;

@@ -1,20 +1,20 @@
 //! `cargo xtask test`: every check and every test, on a machine with Rust, Node and Python.
 
-use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use clap::Args;
 use xshell::Shell;
 
 use crate::addon::Addon;
 use crate::policy::Policy;
 use crate::steps::{Step, Steps, capture, step, tests};
+use crate::suites::{self, Suite};
 use crate::target::Target;
 use crate::tools::PythonTools;
-use crate::{docs, lock, npm, repo, say, stage, tidy, tools, uv};
+use crate::{docs, faults, lock, npm, repo, say, tidy, tools};
 
 const VITEST_MARKS: &[&str] = &["Test Files ", "Tests ", "Duration "];
 
@@ -33,10 +33,11 @@ const DOCTEST: Step = tests("doctest", &["test result: "]);
 const PYTEST: Step = tests("pytest", &[" in "]);
 const VITEST: Step = tests("vitest", VITEST_MARKS);
 const E2E: Step = tests("e2e", VITEST_MARKS);
+const FAULTS: Step = tests("faults", &["rows held"]);
 const DOCS: Step = tests("docs", &["was not run", " ran"]);
-const ALL: [Step; 16] = [
+const ALL: [Step; 17] = [
     RUSTFMT, CLIPPY, DENY, TIDY, RUFF, LOCK, PROTOCOL, BUILD, TYPES, LINT, NEXTEST, DOCTEST,
-    PYTEST, VITEST, E2E, DOCS,
+    PYTEST, VITEST, E2E, FAULTS, DOCS,
 ];
 
 #[derive(Args)]
@@ -71,7 +72,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         });
         build_and_check_packages(&steps, &policy, &python_tools);
     });
-    run_tests(&steps, &policy, &python_tools)?;
+    run_tests(&steps, &policy, &python_tools);
     Ok(if steps.finish(started) {
         ExitCode::SUCCESS
     } else {
@@ -109,7 +110,7 @@ fn build_and_check_packages(steps: &Steps, policy: &Policy, python_tools: &Pytho
         .args(["--", "--check"]);
     steps.command(PROTOCOL, protocol);
     steps.run(BUILD, || {
-        npm::pack_host(policy, &packs_dir())?;
+        npm::pack_host(policy, &npm::packs_dir())?;
         Addon::at_output(&Target::host(policy)?).check_declarations()?;
         Ok(String::new())
     });
@@ -117,48 +118,25 @@ fn build_and_check_packages(steps: &Steps, policy: &Policy, python_tools: &Pytho
     steps.command(LINT, npm_script("lint"));
 }
 
-fn run_tests(steps: &Steps, policy: &Policy, python_tools: &PythonTools) -> Result<()> {
-    let uv_path = python_tools.program("uv");
+fn run_tests(steps: &Steps, policy: &Policy, python_tools: &PythonTools) {
     steps.run(NEXTEST, || {
-        let mut nextest = Command::new(tools::ensure_cargo_nextest()?);
-        nextest
-            .current_dir(repo::root())
-            .args([
-                "nextest",
-                "run",
-                "--workspace",
-                "--locked",
-                "--no-tests=fail",
-                "--no-fail-fast",
-            ])
-            .env("KTX_TEST_UV", &uv_path);
-        capture(NEXTEST.name, nextest)
+        capture(NEXTEST.name, suites::nextest(python_tools)?)
     });
     steps.command(
         DOCTEST,
         cargo(&["test", "--doc", "--workspace", "--locked", "--quiet"]),
     );
-    steps.run(PYTEST, || pytest(python_tools));
-    let sh = tools::shell()?;
-    let vitest = |arguments: &[&str]| -> Command {
-        let mut command = Command::from(
-            sh.cmd(tools::node_program("vitest"))
-                .arg("run")
-                .args(arguments),
-        );
-        command
-            .env("KTX_TEST_UV", &uv_path)
-            .env("KTX_TEST_PACKS", packs_dir());
-        command
-    };
-    steps.command(VITEST, vitest(&["--root", "npm/ktx"]));
-    steps.command(E2E, vitest(&["--config", "tests/vitest.config.ts"]));
-    steps.run(DOCS, || docs::run_commands(policy, &packs_dir()));
-    Ok(())
-}
-
-fn packs_dir() -> PathBuf {
-    repo::output_dir().join("packs")
+    steps.run(PYTEST, || {
+        capture(PYTEST.name, suites::pytest(python_tools)?)
+    });
+    steps.run(VITEST, || {
+        capture(VITEST.name, suites::vitest(Suite::Package, python_tools)?)
+    });
+    steps.run(E2E, || {
+        capture(E2E.name, suites::vitest(Suite::EndToEnd, python_tools)?)
+    });
+    steps.run(FAULTS, faults::after_tests);
+    steps.run(DOCS, || docs::run_commands(policy, &npm::packs_dir()));
 }
 
 fn cargo(arguments: &[&str]) -> Command {
@@ -188,53 +166,4 @@ fn ruff(python_tools: &PythonTools) -> Result<String> {
         output.push_str(&capture(RUFF.name, command)?);
     }
     Ok(output)
-}
-
-/// Runs the Python tests where users run the package: in an environment made from wheel and lock.
-fn pytest(python_tools: &PythonTools) -> Result<String> {
-    let sh = tools::shell()?;
-    let venv_dir = repo::output_dir().join("pytest-env");
-    let wheel_path = staged_wheel()?;
-    let python = tools::venv_python(&venv_dir);
-    uv::read(
-        uv::command(&sh, python_tools)
-            .args(["venv", "--quiet", "--clear"])
-            .arg(&venv_dir),
-    )?;
-    let core_path = repo::output_dir().join("core.txt");
-    fs_err::write(&core_path, lock::core_requirements()?)?;
-    let install = || {
-        uv::command(&sh, python_tools)
-            .args(["pip", "install", "--quiet", "--no-deps", "--python"])
-            .arg(&python)
-    };
-    let locked = install()
-        .args([
-            "--require-hashes",
-            "--only-binary",
-            ":all:",
-            "--requirement",
-        ])
-        .arg(&core_path)
-        .args(["--requirement", "release/python-tests.txt"]);
-    uv::read(locked)?;
-    uv::read(install().arg(&wheel_path))?;
-    let mut command = Command::new(&python);
-    command
-        // The installed package is tested, not the sources beside the tests: `-m` lets Python look
-        // in the working directory first.
-        .current_dir(repo::path("python/tests"))
-        .args(["-m", "pytest", "--quiet", "-p", "no:cacheprovider"])
-        .args(["-o", "pythonpath="])
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .env_remove("PYTHONPATH");
-    capture(PYTEST.name, command)
-}
-
-fn staged_wheel() -> Result<PathBuf> {
-    let asset_dir = stage::platform_dir()?.join("python");
-    let asset = ktx_asset::verify(&asset_dir).context("Build first: `cargo xtask wheel`")?;
-    let path: &Path = &asset.wheel_path();
-    ensure!(path.exists(), "No wheel at `{}`", path.display());
-    Ok(path.to_owned())
 }

@@ -11,8 +11,8 @@ const AREAS: [&str; 9] = [
 /// What was done to ktx and what came of it.
 #[derive(Debug)]
 pub(super) struct Row {
-    name: String,
-    told: Told,
+    pub(super) name: String,
+    pub(super) told: Told,
     pub(super) outcome: Outcome,
 }
 
@@ -28,7 +28,7 @@ pub(super) enum Outcome {
 
 /// What the tests say of a row; `times` and `seen` only if it held.
 #[derive(Clone, Debug, Deserialize)]
-struct Told {
+pub(super) struct Told {
     area: String,
     fault: String,
     required: String,
@@ -67,11 +67,10 @@ struct Meta {
     fault: Option<Told>,
 }
 
-/// Reads the rows that were tried, in the order of the table, and the names of all there are.
-pub(super) fn read(report: &str) -> Result<(Vec<Row>, Vec<String>)> {
+/// Reads the rows that were tried.
+pub(super) fn read(report: &str) -> Result<Vec<Row>> {
     let report: Report = serde_json::from_str(report).context("vitest's report")?;
     let mut rows = Vec::new();
-    let mut names = Vec::new();
     for file in report.test_results {
         ensure!(
             !file.assertion_results.is_empty(),
@@ -79,13 +78,14 @@ pub(super) fn read(report: &str) -> Result<(Vec<Row>, Vec<String>)> {
             file.name,
             file.message
         );
-        for test in file.assertion_results {
-            names.push(test.title.clone());
-            rows.extend(Row::of_test(test));
-        }
+        rows.extend(file.assertion_results.into_iter().filter_map(Row::of_test));
     }
+    Ok(rows)
+}
+
+/// Puts rows in the order of the table.
+pub(super) fn sort(rows: &mut [Row]) {
     rows.sort_by_key(|row| AREAS.iter().position(|area| *area == row.told.area));
-    Ok((rows, names))
 }
 
 impl Row {
