@@ -7,7 +7,7 @@ use anyhow::Result;
 use xshell::cmd;
 
 use crate::target::Target;
-use crate::{digest, repo, tools};
+use crate::{digest, repo, rust_std, tools};
 
 /// What an artifact is built from.
 pub(crate) struct Inputs {
@@ -20,7 +20,7 @@ impl Inputs {
     /// version.
     pub(crate) fn of(artifact: &str, target: &Target, paths: &[&str]) -> Result<Self> {
         let sh = tools::shell()?;
-        let mut text = cmd!(sh, "rustc -vV").quiet().read()?;
+        let mut text = rust_std::about()?.to_owned();
         write!(text, "{target:?}")?;
         let paths = [paths, target.inputs()].concat();
         let files = cmd!(

@@ -19,6 +19,7 @@ mod link;
 mod lock;
 mod manifest;
 mod npm;
+mod npm_tools;
 mod package;
 mod policy;
 mod project;

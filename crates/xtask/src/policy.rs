@@ -19,7 +19,7 @@ pub(crate) use names::Names;
 pub(crate) use tags::Tag;
 pub(crate) use verb::{Options, problems, run};
 
-use crate::repo;
+use crate::{repo, rust_std};
 
 /// Where the policy is.
 pub(crate) const PATH: &str = "release/policy.json";
@@ -209,12 +209,7 @@ impl Policy {
 
     /// The platform that this machine's compiler builds for.
     pub(crate) fn host(&self) -> Result<&Platform> {
-        let sh = xshell::Shell::new()?;
-        let about = xshell::cmd!(sh, "rustc -vV").quiet().read()?;
-        let target = about
-            .lines()
-            .find_map(|line| line.strip_prefix("host: "))
-            .context("rustc does not say what it builds for")?;
+        let target = rust_std::fact("host")?;
         self.platforms
             .iter()
             .find(|platform| platform.rust_target == target)

@@ -2,6 +2,7 @@
 //! must be exactly those of the compiler.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
 use xshell::cmd;
@@ -26,8 +27,8 @@ pub(crate) fn sources(triple: &str) -> Result<PathBuf> {
     if component.join("Cargo.lock").exists() {
         return Ok(component);
     }
-    let release = release()?;
-    let found = from_debian(&release);
+    let release = fact("release")?;
+    let found = from_debian(release);
     found.with_context(|| {
         format!(
             "No standard library for `{triple}`, nor its sources. Install it with `rustup target add {triple}`, \
@@ -59,13 +60,21 @@ pub(crate) fn sysroot() -> Result<PathBuf> {
     Ok(cmd!(sh, "rustc --print sysroot").quiet().read()?.into())
 }
 
-/// The compiler's version.
-fn release() -> Result<String> {
+/// What the compiler says of itself, asked for once.
+pub(crate) fn about() -> Result<&'static str> {
+    static ABOUT: OnceLock<String> = OnceLock::new();
+    if let Some(about) = ABOUT.get() {
+        return Ok(about);
+    }
     let sh = tools::shell()?;
     let about = cmd!(sh, "rustc -vV").quiet().read()?;
-    let release = about
+    Ok(ABOUT.get_or_init(|| about))
+}
+
+/// One line of that, without its name.
+pub(crate) fn fact(name: &str) -> Result<&'static str> {
+    about()?
         .lines()
-        .find_map(|line| line.strip_prefix("release: "))
-        .context("rustc does not say which version it is")?;
-    Ok(release.to_owned())
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+        .with_context(|| format!("`rustc -vV` says nothing of `{name}`"))
 }

@@ -12,12 +12,18 @@ use fs_err as fs;
 use serde_json::{Value, json};
 
 use super::{Own, Registry, machine_url, npm_setting};
+use crate::npm_tools::NpmTools;
 use crate::policy::Policy;
-use crate::{digest, repo, say, tools};
+use crate::repo;
 
 /// Which one is installed, and how it is started.
 const SOURCE_DIR: &str = "release/verdaccio";
-const PINS: [&str; 2] = ["package.json", "package-lock.json"];
+const VERDACCIO: NpmTools = NpmTools {
+    name: "verdaccio",
+    shown: "Verdaccio",
+    pins_dir: SOURCE_DIR,
+    arguments: &["ci"],
+};
 const START: &str = "serve.cjs";
 /// It takes one or two seconds on an idle machine.
 const READY_WITHIN: Duration = Duration::from_mins(1);
@@ -59,7 +65,7 @@ impl Verdaccio {
     }
 
     fn run(policy: &Policy, dir: &Path, lock: fs::File) -> Result<Self> {
-        let program_dir = install()?;
+        let program_dir = VERDACCIO.ensure()?;
         let errors_path = dir.join("errors");
         let (errors, _) = fs::File::create(&errors_path)?.into_parts();
         let mut command = Command::new("node");
@@ -151,47 +157,6 @@ fn first_line(pipe: impl std::io::Read + Send + 'static) -> mpsc::Receiver<Strin
         let _ = std::io::copy(&mut lines, &mut std::io::sink());
     });
     receiver
-}
-
-/// Installs the pinned Verdaccio, or takes the one that these pins already installed.
-fn install() -> Result<PathBuf> {
-    let mut pins = Vec::new();
-    for name in PINS {
-        pins.push((name, fs::read(repo::path(SOURCE_DIR).join(name))?));
-    }
-    let all: Vec<u8> = pins.iter().flat_map(|(_, text)| text.clone()).collect();
-    let key = &digest::of_reader(&all[..])?.sha256[..16];
-    let tools_dir = tools::dir();
-    let dir = tools_dir.join(format!("verdaccio-{key}"));
-    if dir.exists() {
-        return Ok(dir);
-    }
-    fs::create_dir_all(&tools_dir)?;
-    let lock = fs::File::create(tools_dir.join("verdaccio.lock"))?;
-    lock.lock()?;
-    if dir.exists() {
-        return Ok(dir);
-    }
-    say::step("Installing Verdaccio");
-    let next_dir = tools_dir.join("verdaccio-next");
-    if next_dir.exists() {
-        fs::remove_dir_all(&next_dir)?;
-    }
-    fs::create_dir(&next_dir)?;
-    for (name, text) in pins {
-        fs::write(next_dir.join(name), text)?;
-    }
-    let sh = tools::shell()?;
-    sh.change_dir(&next_dir);
-    tools::npm(&sh)
-        .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
-        .args(["--loglevel", "error"])
-        .quiet()
-        .ignore_stdout()
-        .run()?;
-    // Whole or not at all: an interrupted installation is begun again.
-    fs::rename(&next_dir, &dir)?;
-    Ok(dir)
 }
 
 /// What npm trusts beyond Node's own certificates.

@@ -6,12 +6,19 @@ use anyhow::Result;
 
 use super::machine::Machine;
 use super::managers::Manager;
-use crate::{digest, repo, say, tools};
+use crate::npm_tools::NpmTools;
 
-/// Where the pins are.
-const PINS_DIR: &str = "release/package-managers";
+const MANAGERS: NpmTools = NpmTools {
+    name: "package-managers",
+    shown: "pnpm, yarn and bun",
+    pins_dir: "release/package-managers",
+    // Two of them call their program `yarn`, so none is linked. Not every registry mirrors the
+    // optional packages of other platforms, without which `npm ci` refuses the lock.
+    arguments: &["install", "--no-save", "--no-bin-links"],
+};
 
 /// What the pins name, installed.
+#[derive(Default)]
 pub(super) struct Tools {
     modules_dir: PathBuf,
     bun: Option<PathBuf>,
@@ -21,32 +28,10 @@ impl Tools {
     /// Installs what the pins name, or takes what was installed for them; nothing where npm alone
     /// is wanted.
     pub(super) fn ensure(managers: &[Manager]) -> Result<Self> {
-        let lock = fs_err::read(repo::path(PINS_DIR).join("package-lock.json"))?;
-        let key = &digest::of_reader(&lock[..])?.sha256[..16];
-        let dir = tools::dir().join(format!("package-managers-{key}"));
-        let modules_dir = dir.join("node_modules");
-        // Written last, so that an interrupted set-up is begun again.
-        let stamp_path = dir.join("ktx-tools-ready");
-        if !stamp_path.exists() && managers.iter().any(|manager| *manager != Manager::Npm) {
-            say::step("Installing pnpm, yarn and bun");
-            if dir.exists() {
-                fs_err::remove_dir_all(&dir)?;
-            }
-            fs_err::create_dir_all(&dir)?;
-            for name in ["package.json", "package-lock.json"] {
-                fs_err::copy(repo::path(PINS_DIR).join(name), dir.join(name))?;
-            }
-            let sh = tools::shell()?;
-            sh.change_dir(&dir);
-            // Two of them call their program `yarn`, so none is linked.
-            tools::npm(&sh)
-                .args(["install", "--no-save", "--ignore-scripts", "--no-bin-links"])
-                .args(["--no-audit", "--no-fund", "--loglevel", "error"])
-                .quiet()
-                .ignore_stdout()
-                .run()?;
-            fs_err::write(&stamp_path, key)?;
+        if managers.iter().all(|manager| *manager == Manager::Npm) {
+            return Ok(Self::default());
         }
+        let modules_dir = MANAGERS.ensure()?.join("node_modules");
         let bun = bun_in(&modules_dir.join("@oven"));
         Ok(Self { modules_dir, bun })
     }
