@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::environments;
 use crate::error::RuntimeError;
-use crate::layout::Layout;
+use crate::layout::{Layout, lock_path};
 use crate::manifest::{PythonPaths, RuntimeManifest};
 use crate::status::{Status, at, status};
 
@@ -154,7 +154,7 @@ impl Install {
             );
         };
         lock::acquire(
-            &layout.lock_path(),
+            &lock_path(&layout.runtime_root)?,
             &layout.runtime_root,
             &purpose,
             &self.cancellation,

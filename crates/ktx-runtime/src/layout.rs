@@ -212,11 +212,6 @@ impl Layout {
         layout
     }
 
-    /// The lock that installations and prunes take.
-    pub(crate) fn lock_path(&self) -> PathBuf {
-        lock_path(&self.runtime_root)
-    }
-
     /// A private directory for one installation.
     pub(crate) fn attempt_dir(&self, id: &str) -> PathBuf {
         self.version_dir.join(format!("{ATTEMPT}{id}"))
@@ -296,12 +291,17 @@ pub(crate) fn lease_path(environment: &Path) -> PathBuf {
     environment.join(".ktx-lease")
 }
 
-/// The lock that belongs to a runtime root: beside it, so that it outlives
-/// everything in it.
-pub(crate) fn lock_path(runtime_root: &Path) -> PathBuf {
-    let mut path = runtime_root.as_os_str().to_owned();
+/// The lock that installations and prunes take: beside the root, so that it
+/// outlives everything in it. Every path to an existing root leads to the same
+/// lock: two that are held side by side would keep nobody out.
+pub(crate) fn lock_path(runtime_root: &Path) -> Result<PathBuf, RuntimeError> {
+    let root = fs_err::canonicalize(runtime_root).map_err(|source| RuntimeError::Io {
+        path: runtime_root.to_owned(),
+        source,
+    })?;
+    let mut path = root.into_os_string();
     path.push(".lock");
-    path.into()
+    Ok(path.into())
 }
 
 /// The manifest in a version directory.

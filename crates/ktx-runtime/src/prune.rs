@@ -63,9 +63,8 @@ pub fn prune(
         None
     } else {
         let never = CancellationToken::new();
-        let lock_path = lock_path(runtime_root);
         Some(lock::acquire_blocking(
-            &lock_path,
+            &lock_path(runtime_root)?,
             runtime_root,
             "prune",
             &never,

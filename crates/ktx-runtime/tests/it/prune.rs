@@ -64,6 +64,21 @@ fn removes_what_daemons_of_removed_versions_left_behind() {
 
 #[cfg(unix)]
 #[test]
+fn takes_the_one_lock_of_a_root_by_whatever_path() {
+    let world = World::new();
+    fs::create_dir(world.path("runtime")).unwrap();
+    std::os::unix::fs::symlink(world.path("runtime"), world.path("link")).unwrap();
+    for path in ["runtime", "link"] {
+        prune("0.2.0", &world.path(path), false).unwrap();
+    }
+    assert_eq!(
+        names(world.path("")),
+        ["asset", "link", "runtime", "runtime.lock"]
+    );
+}
+
+#[cfg(unix)]
+#[test]
 fn never_follows_a_link() {
     let world = World::new();
     fs::create_dir_all(world.path("home/precious")).unwrap();
