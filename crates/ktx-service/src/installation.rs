@@ -1,5 +1,6 @@
 //! What a daemon runs, and for whom: daemons that agree in all of it are one.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use ktx_protocol::PROTOCOL_VERSION;
@@ -43,8 +44,7 @@ impl Scope {
             return Ok(Self::User);
         };
         // A project that is gone still has a daemon to be ended.
-        let absolute = fs_err::canonicalize(directory).or_else(|_| std::path::absolute(directory));
-        absolute
+        resolved(directory)
             .map(Self::Project)
             .map_err(ServiceError::io(directory))
     }
@@ -58,16 +58,22 @@ impl Scope {
     }
 }
 
+/// The one path to `directory` that has no links in it, as far as it exists.
+fn resolved(directory: &Path) -> io::Result<PathBuf> {
+    fs_err::canonicalize(directory).or_else(|_| std::path::absolute(directory))
+}
+
 /// How many hexadecimal digits a key has.
 const KEY_DIGITS: usize = 16;
 
 impl Installation {
     /// The key under which the daemon of this installation and `scope` is
-    /// known.
+    /// known. Every path to the environment means the same daemon.
     pub(crate) fn key(&self, scope: &Scope) -> String {
         let features = self.features.join(",");
         let protocol = PROTOCOL_VERSION.to_string();
-        let environment = self.environment.to_string_lossy();
+        let environment = resolved(&self.environment).unwrap_or_else(|_| self.environment.clone());
+        let environment = environment.to_string_lossy();
         let project = scope.project_dir().map(Path::to_string_lossy);
         let mut hasher = Sha256::new();
         for part in [
@@ -127,5 +133,25 @@ mod tests {
         let distinct: std::collections::HashSet<_> = keys.iter().collect();
         assert_eq!(distinct.len(), keys.len());
         assert_eq!(keys[0], installation.key(&Scope::User));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn every_path_to_an_environment_makes_the_same_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let [root, link] = ["root", "link"].map(|name| directory.path().join(name));
+        fs_err::create_dir_all(root.join(".venv")).unwrap();
+        std::os::unix::fs::symlink(&root, &link).unwrap();
+        let [key, linked] = [root, link].map(|root| {
+            let installation = Installation {
+                version: "0.1.0".to_owned(),
+                wheel_sha256: "ab".repeat(32),
+                features: vec!["core".to_owned()],
+                environment: root.join(".venv"),
+                executable: root.join(".venv/bin/ktx-daemon"),
+            };
+            installation.key(&Scope::User)
+        });
+        assert_eq!(key, linked);
     }
 }
