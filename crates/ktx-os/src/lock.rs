@@ -194,16 +194,49 @@ struct Wait {
     path: PathBuf,
     started: Instant,
     pause: Duration,
+    silence: Silence,
+}
+
+/// For how long a holder gave no sign of life while this process listened. A
+/// machine that slept, a process that was stopped and a clock that was set say
+/// nothing about the holder.
+struct Silence {
+    touched: Option<SystemTime>,
+    looked: Instant,
+    length: Duration,
+}
+
+impl Silence {
+    fn begin(now: Instant) -> Self {
+        Self {
+            touched: None,
+            looked: now,
+            length: Duration::ZERO,
+        }
+    }
+
+    /// Notes when the lock file was touched last, as seen `now`.
+    fn note(&mut self, touched: Option<SystemTime>, now: Instant) {
+        if touched.is_some() && touched != self.touched {
+            self.length = Duration::ZERO;
+        } else {
+            self.length += (now - self.looked).min(HEARTBEAT);
+        }
+        self.touched = touched;
+        self.looked = now;
+    }
 }
 
 impl Wait {
     fn begin(path: &Path, fallback: &Path) -> Result<Self, LockError> {
         let (file, path) = open(path, fallback)?;
+        let started = Instant::now();
         Ok(Self {
             file,
             path,
-            started: Instant::now(),
+            started,
             pause: Duration::from_millis(1),
+            silence: Silence::begin(started),
         })
     }
 
@@ -219,18 +252,10 @@ impl Wait {
                 return Err(refused(self.path.clone(), source));
             }
         }
+        let touched = self.file.metadata().and_then(|it| it.modified());
+        self.silence.note(touched.ok(), Instant::now());
         let waited = self.started.elapsed();
-        let silence = self
-            .file
-            .metadata()
-            .and_then(|metadata| metadata.modified())
-            .map_or(waited, |touched| {
-                SystemTime::now()
-                    .duration_since(touched)
-                    .unwrap_or_default()
-                    .min(waited)
-            });
-        if silence > HOLDER_SILENCE || waited > LONGEST_WAIT {
+        if self.silence.length > HOLDER_SILENCE || waited > LONGEST_WAIT {
             return Err(LockError::Timeout {
                 path: self.path.clone(),
                 holder: read_holder(&mut self.file),
@@ -394,6 +419,25 @@ mod tests {
         cancellation.cancel();
         let refused = acquire(&path, directory.path(), "second", &cancellation, |_| {}).await;
         assert!(matches!(refused, Err(LockError::Cancelled { .. })));
+    }
+
+    #[test]
+    fn holds_no_sleep_and_no_set_clock_against_the_holder() {
+        let (begun, second) = (Instant::now(), Duration::from_secs(1));
+        let clock = SystemTime::now();
+        let mut silence = Silence::begin(begun);
+        silence.note(Some(clock), begun + second);
+        // The machine sleeps for a day while nobody touches the file.
+        let woken = begun + 86_400 * second;
+        silence.note(Some(clock), woken);
+        assert_eq!(silence.length, second);
+        // The clock was set back.
+        silence.note(Some(clock - 3600 * second), woken + second);
+        assert_eq!(silence.length, Duration::ZERO);
+        for passed in 2..=40 {
+            silence.note(Some(clock - 3600 * second), woken + passed * second);
+        }
+        assert!(silence.length > HOLDER_SILENCE);
     }
 
     #[cfg(unix)]
