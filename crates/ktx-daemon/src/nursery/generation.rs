@@ -27,6 +27,9 @@ use crate::worker::{END, Keeper, Process, STARTUP, Worker};
 /// taken for stopped.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How late a deadline is seen by a supervisor that was stopped itself.
+const LATE: Duration = Duration::from_millis(100);
+
 /// How long a line may take that was written before everything ended.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
@@ -187,7 +190,13 @@ impl Generation {
                 Ok(None) | Err(_) => self.has_more_errors = false,
             },
             Some(process) = self.ends.1.recv() => self.end(process).await,
-            () = sleep_until(at), if deadline.is_some() => self.insist().await,
+            () = sleep_until(at), if deadline.is_some() => {
+                if at.elapsed() < LATE {
+                    self.insist().await;
+                } else {
+                    self.begin_anew();
+                }
+            }
         }
         true
     }
@@ -326,6 +335,24 @@ impl Generation {
     /// When the guard will have taken too long to end orphans.
     fn sweep_deadline(&self) -> Option<Instant> {
         (!self.sweeping.is_empty()).then(|| self.guard_heard + END)
+    }
+
+    /// Gives everybody the whole time again. A machine that slept, or a
+    /// container that was paused, stopped the others too, and what they said
+    /// before is not read yet.
+    fn begin_anew(&mut self) {
+        let now = Instant::now();
+        self.guard_heard = now;
+        for forking in &mut self.forking {
+            forking.since = now;
+        }
+        for asked in self
+            .workers
+            .values_mut()
+            .filter_map(|living| living.asked.as_mut())
+        {
+            *asked = now;
+        }
     }
 
     /// Ends whoever has taken too long: first the parent, then the guard.
