@@ -71,17 +71,19 @@ pub struct Description {
 
 impl Sessions {
     /// Finds the session `name`, or opens one with a worker that `source`
-    /// gives; returns it and whether it is new.
+    /// gives; returns it and whether it is new, as one without a name always
+    /// is.
     pub async fn open<F>(
         &self,
-        name: &str,
+        name: Option<&str>,
         source: impl FnOnce() -> F,
     ) -> Result<(Arc<Session>, bool), Refusal>
     where
         F: Future<Output = Result<Worker, Error>>,
     {
         let _opening = self.opening.lock().await;
-        if let Some(session) = lock(&self.open).get(name) {
+        let name = name.map_or_else(|| self.new_name(), str::to_owned);
+        if let Some(session) = lock(&self.open).get(&name) {
             return Ok((Arc::clone(session), false));
         }
         if lock(&self.open).len() >= MAX_SESSIONS {
@@ -90,7 +92,7 @@ impl Sessions {
         let worker = source().await?;
         let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
         let session = Arc::new(Session {
-            name: name.to_owned(),
+            name: name.clone(),
             id: format!("{}-{count}", std::process::id()),
             hold: AsyncMutex::new(Some(Hold {
                 worker,
@@ -101,7 +103,7 @@ impl Sessions {
             last_used: Mutex::new(Instant::now()),
             calls: AtomicU64::new(0),
         });
-        lock(&self.open).insert(name.to_owned(), Arc::clone(&session));
+        lock(&self.open).insert(name, Arc::clone(&session));
         Ok((session, true))
     }
 
@@ -111,8 +113,8 @@ impl Sessions {
         open.get(name).filter(|session| session.id == id).cloned()
     }
 
-    /// A name that no open session has.
-    pub fn new_name(&self) -> String {
+    /// A name that no open session has, until another is opened.
+    fn new_name(&self) -> String {
         let open = lock(&self.open);
         let mut number = self.count.load(Ordering::Relaxed) + 1;
         while open.contains_key(&format!("session-{number}")) {

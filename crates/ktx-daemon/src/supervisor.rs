@@ -167,10 +167,11 @@ impl Supervisor {
         call.inspect(|call| call.cancel()).is_some()
     }
 
-    /// Opens the session `name`, or finds it; returns whether it is new.
+    /// Opens the session `name`, or finds it, or opens one with a new name;
+    /// returns whether it is new.
     pub async fn open_session(
         self: &Arc<Self>,
-        name: &str,
+        name: Option<&str>,
         max_memory: Option<u64>,
     ) -> Result<(Arc<Session>, bool), Refusal> {
         if self.leaving.is_cancelled() {
@@ -244,7 +245,7 @@ impl Supervisor {
                 self.sessions.find(&target.name, id).ok_or_else(lost)?
             } else {
                 let max_memory = order.request.max_memory;
-                self.open_session(&target.name, max_memory).await?.0
+                self.open_session(Some(&target.name), max_memory).await?.0
             };
             let mut place = tokio::select! {
                 place = session.hold.lock() => place,

@@ -112,10 +112,10 @@ impl Python for V1 {
         request: Request<v1::OpenSessionRequest>,
     ) -> Result<Response<v1::Session>, Status> {
         let name = match request.into_inner().name {
-            name if name.is_empty() => self.0.sessions.new_name(),
-            name => checked_name(name)?,
+            name if name.is_empty() => None,
+            name => Some(checked_name(name)?),
         };
-        let opened = self.0.open_session(&name, None).await;
+        let opened = self.0.open_session(name.as_deref(), None).await;
         let (session, created) = opened.map_err(|why| status(&why))?;
         Ok(Response::new(described(session.describe(), created)))
     }

@@ -45,6 +45,26 @@ async fn run(daemon: &Daemon, name: &str, code: &str) -> v1::ExecuteResponse {
 }
 
 #[test]
+fn gives_each_that_asks_for_none_by_name_one_of_its_own() {
+    serve(&[], async |daemon| {
+        let mut opening = JoinSet::new();
+        for _ in 0..8 {
+            let mut client = daemon.client();
+            opening.spawn(async move {
+                let name = String::new();
+                let request = v1::OpenSessionRequest { name };
+                client.open_session(request).await.unwrap().into_inner().id
+            });
+        }
+        let mut ids = opening.join_all().await;
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), 8);
+        assert_eq!(list(daemon).await.len(), 8);
+    });
+}
+
+#[test]
 fn keeps_what_the_code_did() {
     serve(&[], async |daemon| {
         let mut first = in_session(
