@@ -178,7 +178,10 @@ export class PythonConnection {
     const reached = await unlessAborted(this.#reaching, signal, (aborted) =>
       abortedError(aborted, 'The execution'),
     );
-    if (this.#daemon.service === gone) {
+    if (reached.service.access.token === gone.access.token) {
+      // It is there after all, with other calls and sessions of this connection.
+      reached.service.close();
+    } else if (this.#daemon.service === gone) {
       gone.close();
       this.#daemon = reached;
       if (this.#closed) reached.service.close();

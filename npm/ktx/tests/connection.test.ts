@@ -261,6 +261,35 @@ describe('a daemon', () => {
     expect(other.reach).toHaveBeenCalledTimes(2);
   });
 
+  it('that takes no call but is there keeps its other calls and its sessions', async () => {
+    let end: ((answer: Message) => void) | undefined;
+    const long = new Promise<Message>((resolve) => (end = resolve));
+    let refusals = 0;
+    const { python, reach, daemons } = await connected({
+      OpenSession: () => ({ name: 's', id: '1', created: true }),
+      Execute({ request }) {
+        if (request['code'] === 'long') return long;
+        if (request['session'] === 's') return value(3);
+        if (refusals++ === 0) throw refusal(status.UNAVAILABLE, 'No worker can be had');
+        return value(2);
+      },
+    });
+    const session = await python.session('s');
+    const running = python.execute('long');
+    running.catch(() => {});
+    const { endpoint } = python;
+    reach.mockImplementation(async () => {
+      const daemon = daemons[0] as FakeDaemon;
+      const state = { pid: 1, endpoint } as DaemonState;
+      return { status: 'started' as const, state, service: new PythonService(daemon.access) };
+    });
+    expect((await python.execute('1')).value).toBe(2);
+    expect(reach).toHaveBeenCalledTimes(2);
+    expect((await session.execute('1')).value).toBe(3);
+    end?.(value(1));
+    expect((await running).value).toBe(1);
+  });
+
   it('that cannot be started is an error of the call', async () => {
     const { python, kill, reach } = await connected(number(1));
     kill();
