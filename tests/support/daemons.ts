@@ -89,6 +89,18 @@ export function groupOf(pgid: number): number[] {
     });
 }
 
+/** A process and all its descendants, parents first. */
+export function familyOf(pid: number): number[] {
+  const children = new Map<number, number[]>();
+  for (const line of execFileSync('ps', ['-eo', 'pid=,ppid='], { encoding: 'utf8' }).split('\n')) {
+    const [child = 0, parent = 0] = line.trim().split(/\s+/).map(Number);
+    children.set(parent, [...(children.get(parent) ?? []), child]);
+  }
+  const family = [pid];
+  for (const member of family) family.push(...(children.get(member) ?? []));
+  return family;
+}
+
 /** Waits until a daemon and everything in its group are gone. */
 export async function expectGone(pid: number, seconds = 10): Promise<void> {
   await eventually(

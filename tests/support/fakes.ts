@@ -23,6 +23,23 @@ export function uvThatStopsBefore(words: 'venv' | 'pip install'): string {
   return uvThatBefore(words, 'sleep 600');
 }
 
+/**
+ * The real uv, which adds a line to `begun` in `directory` for every environment that is begun, and
+ * one to `overlaps` if that of another process is not finished then.
+ */
+export function uvThatNotesOverlaps(directory: string): string {
+  const atWork = `'${directory}/at-work'`;
+  return script(`
+case "$*" in venv*)
+  mkdir -p ${atWork}/$PPID && echo $PPID >>'${directory}/begun'
+  test "$(ls ${atWork} | wc -l)" -eq 1 || echo $PPID >>'${directory}/overlaps'
+esac
+'${keptUv(suite.seed)}' "$@"
+status=$?
+case "$*" in 'pip install'*) rmdir ${atWork}/$PPID; esac
+exit $status`);
+}
+
 /** A uv that only knows its version; gives the directory to put on PATH. */
 export function uvOfVersion(version: string): string {
   return join(script(`test "$1" = --version && echo 'uv ${version}'`), '..');
