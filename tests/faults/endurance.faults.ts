@@ -11,7 +11,7 @@ import { ktxModule, temporaryDirectory } from '../support/user.js';
 const { PythonRuntime, startManagedPythonDaemon, stopManagedPythonDaemon } = ktxModule;
 
 const MIB = 1024 * 1024;
-// What allocators and caches may keep: less than a byte for each of 10,000 calls would be seen.
+// What allocators and caches may keep: a leak of 50 bytes in each of 100,000 calls is more.
 const MARGIN_MIB = 4;
 // The daemon, its guard and the warm parent; what comes after them comes and goes.
 const LASTING = 3;
@@ -43,22 +43,29 @@ interface Burden {
   memory: number[];
 }
 
+/** MiB that a process holds in memory. */
+function memoryOf(pid: number): number {
+  return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
+}
+
+/** MiB that this process holds besides the heap that JavaScript's collector sees to. */
+function memoryOfCaller(): number {
+  const { rss, heapTotal } = process.memoryUsage();
+  return (rss - heapTotal) / MIB;
+}
+
 function burdenOf(home: string, pid: number): Burden {
   const family = familyOf(pid);
   const lasting = family.slice(0, LASTING);
   const descriptorsOf = (process: number | string): number =>
     readdirSync(`/proc/${process}/fd`).length;
-  const memory = lasting.map((process) => {
-    const status = readFileSync(`/proc/${process}/status`, 'utf8');
-    return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024;
-  });
   const counts = {
     processes: family.length,
     descriptors: family.reduce((sum, process) => sum + descriptorsOf(process), 0),
     files: readdirSync(home, { recursive: true }).length,
     ours: descriptorsOf('self'),
   };
-  return { counts, lasting, memory };
+  return { counts, lasting, memory: lasting.map(memoryOf) };
 }
 
 /** The burden when nothing changes any more: the worker that is kept ready is there. */
@@ -116,7 +123,9 @@ fault(
     const before = count();
     const times = amount(50, 1000);
     const pids = new Set<number>();
+    let memory = 0;
     for (let cycle = 0; cycle < times; cycle += 1) {
+      if (cycle === Math.ceil(times / 10)) memory = memoryOfCaller();
       const started = await startManagedPythonDaemon({ ...user.options, features: ['core'] });
       expect(started.status).toBe('started');
       pids.add(started.state.pid);
@@ -124,11 +133,13 @@ fault(
       expect(processesMarked(user.home).size).toBe(0);
     }
     expect(count()).toEqual(before);
+    const grown = memoryOfCaller() - memory;
+    expect(grown).toBeLessThan(MARGIN_MIB);
     await user.expectRuns();
     const [files, descriptors] = before;
     return {
       times,
-      seen: `${pids.size} daemons came and went, ${files} files and ${descriptors} descriptors of the caller before and after, no process left`,
+      seen: `${pids.size} daemons came and went, ${files} files and ${descriptors} descriptors of the caller before and after, no process left; the caller grew by ${grown.toFixed(1)} MiB besides its JavaScript`,
     };
   },
 );
@@ -145,18 +156,28 @@ fault(
     const times = amount(8_000, 100_000);
     const call = async (count: number): Promise<void> => {
       const session = await resident.python.session();
-      await session.execute('n = 0');
+      const worker = Number((await session.execute('import os; n = 0; os.getpid()')).value);
+      let before = 0;
       for (let n = 1; n <= count; n += 1) {
-        const { value, stdout } = await session.execute('n += 1\nprint(-n)\nn');
+        // No text is like one before.
+        const { value, stdout } = await session.execute(`n += 1\nprint(-n)\nn # ${n}`);
         if (value !== n || stdout !== `${-n}\n`) expect({ value, stdout }).toBe(n);
+        if (n === Math.ceil(count / 10)) before = memoryOf(worker);
       }
+      workers.push(memoryOf(worker) - before);
       await session.close();
     };
+    const workers: number[] = [];
     const inFour = async (count: number): Promise<void> =>
       void (await Promise.all(Array.from({ length: 4 }, () => call(count / 4))));
     await inFour(400);
     const seen = await unburdened(resident, () => inFour(times));
-    return { times, seen: `${times} values right; ${seen}` };
+    const grown = Math.max(...workers);
+    expect(grown).toBeLessThan(MARGIN_MIB);
+    return {
+      times,
+      seen: `${times} values right; ${seen}; a worker grew by ${grown.toFixed(1)} MiB at most`,
+    };
   },
 );
 
