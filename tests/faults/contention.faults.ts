@@ -227,6 +227,10 @@ contest({
     const all = said.map((one) => JSON.parse(one) as Started);
     expect(new Set(all.map(({ pid }) => pid)).size).toBe(1);
     expect(all.filter(({ status }) => status === 'started')).toHaveLength(1);
+    for (const user of users) {
+      const found = (await user.status()) as unknown as Record<string, unknown>;
+      expect(found['daemon']).toMatchObject({ kind: 'running', state: { pid: all[0]?.pid } });
+    }
     expect(saying([await users[1].stopAll()], 'Stopped')).toBe(1);
   },
 });
