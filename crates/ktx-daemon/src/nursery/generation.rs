@@ -57,7 +57,7 @@ pub(super) struct Generation {
     /// When the guard last said something, or was first asked for something
     /// since.
     guard_heard: Instant,
-    ends: (mpsc::UnboundedSender<i32>, mpsc::UnboundedReceiver<i32>),
+    ends: (mpsc::UnboundedSender<u64>, mpsc::UnboundedReceiver<u64>),
 }
 
 /// A worker that the parent was asked for.
@@ -189,7 +189,7 @@ impl Generation {
                 Ok(Some(line)) => self.hear(line),
                 Ok(None) | Err(_) => self.has_more_errors = false,
             },
-            Some(process) = self.ends.1.recv() => self.end(process).await,
+            Some(tag) = self.ends.1.recv() => self.end(tag).await,
             () = sleep_until(at), if deadline.is_some() => {
                 if at.elapsed() < LATE {
                     self.insist().await;
@@ -286,7 +286,7 @@ impl Generation {
         let (asked, ends) = (keeper.asked.clone(), self.ends.0.clone());
         tokio::spawn(async move {
             asked.cancelled().await;
-            let _ = ends.send(number);
+            let _ = ends.send(tag);
         });
         let living = Living {
             tag,
@@ -299,9 +299,11 @@ impl Generation {
         let _ = forking.reply.send(Ok(worker));
     }
 
-    /// Has a worker ended by whoever is its parent.
-    async fn end(&mut self, process: i32) {
-        let Some(living) = self.workers.get_mut(&process) else {
+    /// Has a worker ended by whoever is its parent. It goes by its tag: if it ended long ago, its
+    /// number may be that of another worker.
+    async fn end(&mut self, tag: u64) {
+        let mut workers = self.workers.iter_mut();
+        let Some((&process, living)) = workers.find(|(_, living)| living.tag == tag) else {
             return;
         };
         living.asked = Some(Instant::now());
