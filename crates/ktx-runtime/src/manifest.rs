@@ -55,6 +55,30 @@ pub struct PythonPaths {
     pub daemon_executable: PathBuf,
 }
 
+impl PythonPaths {
+    /// Whichever of them is not what it should be in an environment of
+    /// `layout`, so that nothing else is ever run for it.
+    fn stranger(&self, layout: &Layout) -> Option<&Path> {
+        let live = layout.with_environment_of(&self.executable);
+        [
+            (&self.executable, &live.python_path),
+            (&self.daemon_executable, &live.daemon_path),
+        ]
+        .into_iter()
+        .find(|(recorded, expected)| !is_same(recorded, expected))
+        .map(|(recorded, _)| recorded.as_path())
+    }
+}
+
+/// Whether two paths are one file's, whatever links lead to its directory. The
+/// file itself may be a link, and its directory gone.
+fn is_same(path: &Path, other: &Path) -> bool {
+    let directory = |path: &Path| path.parent().and_then(|it| fs_err::canonicalize(it).ok());
+    path == other
+        || (path.file_name() == other.file_name()
+            && directory(path).is_some_and(|it| directory(other) == Some(it)))
+}
+
 /// What a look at a runtime manifest found.
 #[derive(Debug)]
 pub(crate) enum Receipt {
@@ -125,7 +149,7 @@ impl RuntimeManifest {
 ///
 /// [`RuntimeError::Missing`] if there is no usable manifest of this version.
 pub fn recorded(layout: &Layout) -> Result<(Layout, RuntimeManifest), RuntimeError> {
-    match read(&layout.manifest_path) {
+    match read(layout) {
         Receipt::Valid(manifest) if manifest.cli_version == layout.cli_version => {
             let layout = layout.with_environment_of(&manifest.python.executable);
             Ok((layout, *manifest))
@@ -146,8 +170,9 @@ pub(crate) fn absence(path: &Path) -> String {
     format!("No runtime manifest at {}", path.display())
 }
 
-/// Reads the manifest at `path`.
-pub(crate) fn read(path: &Path) -> Receipt {
+/// Reads the manifest of `layout`.
+pub(crate) fn read(layout: &Layout) -> Receipt {
+    let path = &layout.manifest_path;
     match json::read::<RuntimeManifest>(path, SCHEMA_VERSION) {
         Ok(manifest) if manifest.features.is_empty() => Receipt::Invalid {
             detail: format!(
@@ -155,7 +180,16 @@ pub(crate) fn read(path: &Path) -> Receipt {
                 path.display()
             ),
         },
-        Ok(manifest) => Receipt::Valid(Box::new(manifest)),
+        Ok(manifest) => match manifest.python.stranger(layout) {
+            Some(stranger) => Receipt::Invalid {
+                detail: format!(
+                    "Runtime manifest is invalid: `{}` names `{}`, which is not of this runtime",
+                    path.display(),
+                    stranger.display()
+                ),
+            },
+            None => Receipt::Valid(Box::new(manifest)),
+        },
         Err(JsonError::Read(ReadError::Absent { .. })) => Receipt::Absent,
         Err(JsonError::Schema { actual, .. }) if actual.as_u64() > Some(SCHEMA_VERSION) => {
             Receipt::Newer {

@@ -70,7 +70,7 @@ pub async fn status(
         };
         // An installation may have published another environment and removed
         // this one between the look at the manifest and the look at the files.
-        if matches!(read(&layout.manifest_path), Receipt::Valid(now) if *now == *manifest) {
+        if matches!(read(layout), Receipt::Valid(now) if *now == *manifest) {
             break;
         }
         seen = look(layout, environment, executor, cancellation).await?;
@@ -91,7 +91,7 @@ async fn look(
         manifest: None,
         is_newer: false,
     };
-    let manifest = match read(&layout.manifest_path) {
+    let manifest = match read(layout) {
         Receipt::Absent => {
             let detail = absence(&layout.manifest_path);
             return Ok(without_manifest(StatusKind::Missing, detail));

@@ -34,6 +34,14 @@ async fn says_why_there_is_nothing_to_hand_on() {
     insta::assert_snapshot!(refused(), @"Runtime is for CLI 0.1.0, current CLI is 0.2.0");
     fs::write(&path, "{").unwrap();
     assert!(matches!(refused(), RuntimeError::Missing { .. }));
+    fs::write(&path, whole.replace("bin/ktx-daemon", "bin/sh")).unwrap();
+    insta::assert_snapshot!(world.filtered(&refused().to_string()), @"Runtime manifest is invalid: `[world]/runtime/0.2.0/manifest.json` names `[world]/runtime/0.2.0/.venv/bin/sh`, which is not of this runtime");
+    fs::write(
+        &path,
+        whole.replace("runtime/0.2.0/.venv/", "elsewhere/.venv/"),
+    )
+    .unwrap();
+    insta::assert_snapshot!(world.filtered(&refused().to_string()), @"Runtime manifest is invalid: `[world]/runtime/0.2.0/manifest.json` names `[world]/elsewhere/.venv/bin/python`, which is not of this runtime");
     let newer = whole.replacen("\"schemaVersion\": 1", "\"schemaVersion\": 2", 1);
     fs::write(&path, newer).unwrap();
     assert!(matches!(refused(), RuntimeError::Newer { .. }));
