@@ -4,8 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use ktx_os::{files, lock};
-use serde::Serialize;
+use ktx_os::{files, json, lock};
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::environments::claim;
@@ -102,6 +102,15 @@ pub fn prune(
     Ok(pruned)
 }
 
+/// The part of a daemon's state that says whose it is.
+#[derive(Deserialize)]
+struct State {
+    version: String,
+}
+
+/// The version of the state's format that is read.
+const STATE_SCHEMA: u64 = 1;
+
 /// Removes what daemons of versions that are gone left behind. None of them
 /// runs: its environment would be in use, and its version kept.
 fn remove_daemons(runtime_root: &Path) -> Result<(), RuntimeError> {
@@ -123,7 +132,11 @@ fn remove_daemons(runtime_root: &Path) -> Result<(), RuntimeError> {
             continue;
         };
         let is_gone = is_version(&version) && !runtime_root.join(&version).exists();
+        // One of the two may be damaged, and the daemon alive.
+        let is_other = json::read::<State>(&daemon.state_path, STATE_SCHEMA)
+            .is_ok_and(|state| state.version != version);
         if !is_gone
+            || is_other
             || !entry.file_type().map_err(failed)?.is_dir()
             || files::contains_mount_point(&daemon.directory).map_err(failed)?
         {

@@ -62,6 +62,22 @@ fn removes_what_daemons_of_removed_versions_left_behind() {
     assert_eq!(left, ["00000000000000bb", "no daemon"]);
 }
 
+#[test]
+fn keeps_a_daemon_whose_state_says_another_version_than_its_label() {
+    let world = World::new();
+    let root = world.path("runtime");
+    fs::create_dir_all(root.join("0.2.0")).unwrap();
+    let daemon = DaemonPaths::new(&root.join("daemons"), "00000000000000aa");
+    fs::create_dir_all(&daemon.directory).unwrap();
+    fs::write(&daemon.version_path, "0.2.1").unwrap();
+    fs::write(&daemon.state_path, r#"{"version": "0.2.0"}"#).unwrap();
+    prune("0.2.0", &root, false).unwrap();
+    assert!(daemon.state_path.exists());
+    fs::write(&daemon.state_path, "{").unwrap();
+    prune("0.2.0", &root, false).unwrap();
+    assert!(!daemon.directory.exists());
+}
+
 #[cfg(unix)]
 #[test]
 fn takes_the_one_lock_of_a_root_by_whatever_path() {
