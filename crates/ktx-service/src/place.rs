@@ -129,14 +129,21 @@ impl Place {
         // A daemon that was killed while it was started left no word of where
         // it listened.
         remove_sockets(&self.directory)?;
-        if let Some(path) = socket.filter(|path| is_socket_name(path)) {
+        if let Some(path) = socket.filter(|path| is_socket_name(path))
+            && let Some(directory) = path.parent().filter(|parent| self.is_short(parent))
+        {
             remove(path)?;
-            if let Some(directory) = path.parent().filter(|parent| *parent != self.directory) {
-                // Somebody else's files keep it from being removed.
-                let _ = fs::remove_dir(directory);
-            }
+            // Somebody else's files keep it from being removed.
+            let _ = fs::remove_dir(directory);
         }
         Ok(())
+    }
+
+    /// Whether this daemon listens in `directory` where its own is too long.
+    /// What is written down may be damaged, and lead to somebody's files.
+    fn is_short(&self, directory: &Path) -> bool {
+        let key = self.directory.file_name().and_then(|name| name.to_str());
+        key.is_some_and(|key| directory.file_name() == Some(short_name(key).as_ref()))
     }
 }
 
@@ -146,13 +153,12 @@ impl Place {
 fn short_directories(key: &str, environment: &Environment) -> Vec<PathBuf> {
     use ktx_os::variables::{TMPDIR, XDG_RUNTIME_DIR};
 
-    let user = rustix::process::geteuid().as_raw();
     [XDG_RUNTIME_DIR, TMPDIR]
         .into_iter()
         .filter_map(|name| environment.var(name))
         .filter(|path| path.starts_with('/'))
         .chain(["/tmp"])
-        .map(|base| Path::new(base).join(format!("ktx-{user}-{key}")))
+        .map(|base| Path::new(base).join(short_name(key)))
         .filter(|directory| directory.parent().is_some_and(Path::is_dir))
         .collect()
 }
@@ -160,6 +166,15 @@ fn short_directories(key: &str, environment: &Environment) -> Vec<PathBuf> {
 #[cfg(windows)]
 fn short_directories(_: &str, _: &Environment) -> Vec<PathBuf> {
     Vec::new()
+}
+
+/// The name of such a directory.
+fn short_name(key: &str) -> String {
+    #[cfg(unix)]
+    let user = rustix::process::geteuid().as_raw();
+    #[cfg(windows)]
+    let user = "";
+    format!("ktx-{user}-{key}")
 }
 
 /// Makes `directory`, or sees to it that it is this user's alone.

@@ -76,6 +76,22 @@ fn a_process_of_another_boot_is_not_signalled() {
 }
 
 #[test]
+fn what_lies_where_no_daemon_listens_is_not_removed() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let socket = elsewhere.path().join("empty/0badcafe@localhost");
+    fs::create_dir(socket.parent().unwrap()).unwrap();
+    fs::write(&socket, "somebody's").unwrap();
+    let endpoint = format!("unix:{}", socket.display());
+    let (world, _) = world_with(|state| state["endpoint"] = json!(endpoint));
+    assert_eq!(world.stop().len(), 1);
+    assert!(socket.exists());
+    fs::remove_file(&socket).unwrap();
+    let (world, _) = world_with(|state| state["endpoint"] = json!(endpoint));
+    assert_eq!(world.start().status, StartStatus::Started);
+    assert!(socket.parent().unwrap().is_dir());
+}
+
+#[test]
 fn what_is_not_a_state_is_replaced() {
     let (world, state_path) = world_with(|_| {});
     let whole = fs::read_to_string(&state_path).unwrap();
