@@ -89,7 +89,7 @@ impl Lock {
             if content.is_empty() || content.starts_with('#') {
                 continue;
             }
-            let is_hash = content.trim_start().starts_with("--hash=sha256:");
+            let is_hash = is_hash(content);
             let (continued, valid) = match content.strip_suffix('\\') {
                 Some(_) if is_hash => (true, hashes_follow),
                 Some(requirement) => (true, !hashes_follow && package(requirement).is_some()),
@@ -125,21 +125,31 @@ impl Lock {
     }
 }
 
-/// The package that a requirement line pins.
+/// The package that a requirement line pins. A marker is all that may follow:
+/// a name that begins with a dash, or a word behind the version, would be an
+/// option to pip.
 fn package(line: &str) -> Option<LockedPackage> {
-    let (name, rest) = line.split_once("==")?;
-    let name = name.trim();
-    let version = rest.split([' ', ';', '\\']).next()?;
+    let (requirement, marker) = line.split_once(';').unwrap_or((line, ""));
+    let (name, version) = requirement.split_once("==")?;
+    let (name, version) = (name.trim(), version.trim_end_matches([' ', '\\']));
     let plain = |text: &str| {
-        !text.is_empty()
+        text.starts_with(|first: char| first.is_ascii_alphanumeric())
             && text
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"-_.+!".contains(&byte))
     };
-    (plain(name) && plain(version)).then(|| LockedPackage {
+    (plain(name) && plain(version) && !marker.contains("--")).then(|| LockedPackage {
         name: normalize_name(name),
         version: version.to_owned(),
     })
+}
+
+/// Whether a line is a hash, and nothing else.
+fn is_hash(line: &str) -> bool {
+    let option = line.trim_end_matches([' ', '\\']).trim_start();
+    option
+        .strip_prefix("--hash=sha256:")
+        .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|it| it.is_ascii_hexdigit()))
 }
 
 /// A distribution's name as it is compared (PEP 503).
@@ -194,9 +204,17 @@ numpy==2.4.6 ; python_full_version >= '3.11' \\
             parse("msgpack>=1 \\\n    --hash=sha256:aa"),
             LockSyntaxError::Requirement { line: 3 }
         );
+        for option in [
+            "--index-url http://elsewhere",
+            "-sgpack==1 \\\n    --hash=sha256:aa",
+            "msgpack==1 --index-url=http://elsewhere \\\n    --hash=sha256:aa",
+            "msgpack==1 ; '' --global-option=x \\\n    --hash=sha256:aa",
+        ] {
+            assert_eq!(parse(option), LockSyntaxError::Requirement { line: 3 });
+        }
         assert_eq!(
-            parse("--index-url http://elsewhere"),
-            LockSyntaxError::Requirement { line: 3 }
+            parse("msgpack==1 \\\n    --hash=sha256:aa --index-url=http://elsewhere"),
+            LockSyntaxError::Requirement { line: 4 }
         );
         assert_eq!(
             parse("# feature: core"),
