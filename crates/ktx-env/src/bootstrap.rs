@@ -11,13 +11,13 @@
 //! Windows, indexes that are directories, and names of hosts that are not ASCII
 //! (but for their `xn--` form) are not supported.
 
-mod archive;
+pub(crate) mod archive;
 mod connection;
 mod crypto;
 mod error;
 mod failure;
 mod http;
-mod index;
+pub(crate) mod index;
 mod pins;
 mod settings;
 mod tls;

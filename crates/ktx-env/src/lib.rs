@@ -10,6 +10,8 @@ mod certificates;
 mod context;
 mod error;
 mod evidence;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod log;
 mod platform;
 mod preset;

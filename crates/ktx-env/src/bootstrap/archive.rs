@@ -28,7 +28,7 @@ pub(super) fn temporary_in(directory: &Path) -> Result<NamedTempFile, BootstrapE
 
 /// Unpacks the binary beside its final place: complete, hashed, executable and
 /// on disk, but not yet under its name.
-pub(super) fn unpack(
+pub(crate) fn unpack(
     wheel: impl Read + Seek,
     pin: &Pin,
     directory: &Path,

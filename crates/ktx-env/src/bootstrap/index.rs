@@ -30,7 +30,7 @@ pub(super) fn project_url(index: &Url) -> Url {
 ///
 /// `url` is where the page came from, after redirects: links are relative to it.
 /// Digests on the page are not read: the pin is what counts.
-pub(super) fn find_file(
+pub(crate) fn find_file(
     page: &[u8],
     content_type: &str,
     url: &Url,
