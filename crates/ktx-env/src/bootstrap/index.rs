@@ -53,7 +53,7 @@ pub(crate) fn find_file(
     };
     links
         .into_iter()
-        .find(|link| file_name(link) == file)
+        .find(|link| matches!(link.scheme(), "http" | "https") && file_name(link) == file)
         .ok_or_else(|| BootstrapError::FileNotListed {
             file: file.to_owned(),
             url: shown(url),

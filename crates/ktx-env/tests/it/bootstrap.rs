@@ -227,6 +227,9 @@ async fn reads_every_form_of_an_index_page() {
         Reply::html(format!("<base href='/files/'><a href='{FILE}'>")),
         Reply::html(format!("<a href='/files/{FILE}?a=1&amp;b=2#sha256=0'>")),
         Reply::html(format!("<a href='/files/{FILE}?a=1&b=2'>")),
+        Reply::html(format!(
+            "<a href='file:///files/{FILE}'><a href='/files/{FILE}'>"
+        )),
     ];
     for page in pages {
         let fixture = Fixture::new();
