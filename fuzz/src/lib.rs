@@ -23,6 +23,8 @@ pub static DIRECTORY: LazyLock<PathBuf> = LazyLock::new(|| {
 pub fn write(name: &str, bytes: &[u8]) -> PathBuf {
     let path = DIRECTORY.join(name);
     let directory = path.parent().expect("it is in a directory");
+    // Anew: some file systems wait for the disk when a file is written over.
+    let _ = fs_err::remove_file(&path);
     fs_err::create_dir_all(directory)
         .and_then(|()| fs_err::write(&path, in_place(bytes)))
         .expect("the system has room for a file");

@@ -44,6 +44,12 @@ function* all(bytes: Buffer, quick = 150): Generator<Damage> {
   yield* damages(bytes, amount(quick, 10_000));
 }
 
+/** A JSON file in which some keys have other values. */
+function lie(original: Buffer, change: object): Damage {
+  const bytes = Buffer.from(JSON.stringify({ ...JSON.parse(original.toString()), ...change }));
+  return { bytes, label: JSON.stringify(change) };
+}
+
 /** Writes each damage into the file and tries what `attempt` does; counts what that says it saw. */
 async function tryEach(
   path: string,
@@ -53,6 +59,8 @@ async function tryEach(
   const counts = new Map<string, number>();
   let times = 0;
   for (const damage of what) {
+    // Anew: some file systems wait for the disk when a file is written over.
+    rmSync(path);
     writeFileSync(path, damage.bytes);
     try {
       const seen = await attempt(damage, times);
@@ -111,6 +119,13 @@ for (const [name, file, what] of ASSET_FILES) {
     async () => {
       const assetDir = join(temporaryDirectory('bytes-'), 'python');
       cpSync(ASSET_DIR, assetDir, { recursive: true });
+      // It is hashed each time, and so it is small where it is not the one that is damaged.
+      if (name !== 'wheel') {
+        const wheelPath = join(assetDir, ASSET.wheel.file);
+        writeFileSync(wheelPath, 'small');
+        const wheel = { ...ASSET.wheel, sha256: digest(wheelPath), bytes: 5 };
+        writeFileSync(join(assetDir, 'manifest.json'), JSON.stringify({ ...ASSET, wheel }, null, 2));
+      }
       const path = join(assetDir, file);
       const original = readFileSync(path);
       const digests = new Map(
@@ -204,7 +219,14 @@ fault(
       }
       return status.kind;
     };
-    const seen = await tryEach(user.manifestPath, all(original), look);
+    const { executable, daemonExecutable } = JSON.parse(original.toString()).python;
+    const lies = [
+      { executable: daemonExecutable, daemonExecutable: executable },
+      { executable, daemonExecutable: '/bin/sh' },
+      { executable, daemonExecutable: dirname(daemonExecutable) },
+      { executable: process.execPath, daemonExecutable },
+    ].map((python) => lie(original, { python }));
+    const seen = await tryEach(user.manifestPath, [...lies, ...all(original)], look);
     const healed = await tryEach(
       user.manifestPath,
       damages(original, amount(3, 40)),
@@ -249,7 +271,7 @@ fault(
     mkdirSync(dirname(socket));
     writeFileSync(socket, '');
     const before = fingerprint(outside);
-    const lies: Record<string, unknown>[] = [
+    const lies = [
       { pid: bystander.pid },
       { pid: 1 },
       { endpoint: `unix:${socket}` },
@@ -257,7 +279,7 @@ fault(
       { logPath: socket, environment: outside },
     ];
     let times = 0;
-    const stop = async (damaged: (state: Buffer) => Buffer): Promise<void> => {
+    const stop = async (damaged: (state: Buffer) => Damage): Promise<void> => {
       for (const isDead of [false, true]) {
         const daemon = await user.startDaemon();
         const state = readFileSync(daemon.stateFile);
@@ -265,7 +287,7 @@ fault(
           process.kill(daemon.pid, 'SIGKILL');
           await expectGone(daemon.pid);
         }
-        writeFileSync(daemon.stateFile, damaged(state));
+        writeFileSync(daemon.stateFile, damaged(state).bytes);
         const stopped = await user.ktx(['runtime', 'stop', '--all']);
         if (stopped.code !== 0) expectSaid(stopped);
         expect(isAlive(bystander.pid ?? 0)).toBe(true);
@@ -275,10 +297,8 @@ fault(
         times += 1;
       }
     };
-    for (const lie of lies) {
-      await stop((state) => Buffer.from(JSON.stringify({ ...JSON.parse(state.toString()), ...lie })));
-    }
-    for (const { bytes } of damages(original, amount(1, 20))) await stop(() => bytes);
+    for (const change of lies) await stop((state) => lie(state, change));
+    for (const damage of damages(original, amount(1, 20))) await stop(() => damage);
     await user.expectRuns();
     return { times: seen.times + times, seen: `${seen.seen}; ${times} stopped and started anew` };
   },

@@ -5,13 +5,13 @@
 //! needs no more for this than for everything else. rustc marks the edges of the code with the
 //! flags of `cargo fuzz`; no nightly compiler is needed for them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
 use regex::Regex;
 
-use super::row::Outcome;
+use super::row::{Outcome, Row};
 use crate::policy::Policy;
 use crate::target::Target;
 use crate::tools::{self, PythonTools};
@@ -30,76 +30,90 @@ const COVERAGE: &str = "--cfg fuzzing -Cpasses=sancov-module -Ccodegen-units=1 \
     -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares";
 
-/// Memory that is as good as a disk, where the system has that: what is read from files is written
-/// to files thousands of times a second.
-const MEMORY: &str = "/dev/shm";
-
-/// What must hold of every target.
-pub(super) const REQUIRED: &str = "no panic, no hang, nothing accepted that is not what it must be";
-
-/// A target, and what a row says of it.
-pub(super) struct Fuzzed {
-    /// What the target is called; the row is called so with `fuzz-` before it.
-    pub(super) name: &'static str,
-    pub(super) area: &'static str,
+/// A target, and what its row says.
+struct Fuzzed {
+    /// What the row is called; the target has underscores for dashes, and no `fuzz-`.
+    name: &'static str,
+    area: &'static str,
     /// What is read.
-    pub(super) what: &'static str,
+    what: &'static str,
 }
 
-/// All there are.
-pub(super) const TARGETS: [Fuzzed; 9] = [
-    fuzzed("asset-manifest", "asset", "the asset's manifest"),
-    fuzzed("asset-lock", "asset", "the dependency lock"),
-    fuzzed("index-page", "uv", "a page of a package index"),
-    fuzzed("wheel-archive", "uv", "the wheel that uv is taken from"),
-    fuzzed("runtime-manifest", "status", "the runtime's manifest"),
-    fuzzed("wheel-records", "status", "the records of a wheel"),
-    fuzzed("daemon-state", "daemon", "the state of a daemon"),
-    fuzzed("ready-line", "daemon", "what a daemon says at its start"),
-    fuzzed("worker-frame", "exec", "what a worker reports"),
+const TARGETS: [Fuzzed; 9] = [
+    fuzzed("fuzz-asset-manifest", "asset", "the asset's manifest"),
+    fuzzed("fuzz-asset-lock", "asset", "the dependency lock"),
+    fuzzed("fuzz-index-page", "uv", "a page of a package index"),
+    fuzzed(
+        "fuzz-wheel-archive",
+        "uv",
+        "the wheel that uv is taken from",
+    ),
+    fuzzed("fuzz-runtime-manifest", "status", "the runtime's manifest"),
+    fuzzed("fuzz-wheel-records", "status", "the records of a wheel"),
+    fuzzed("fuzz-daemon-state", "daemon", "the state of a daemon"),
+    fuzzed(
+        "fuzz-ready-line",
+        "daemon",
+        "what a daemon says at its start",
+    ),
+    fuzzed("fuzz-worker-frame", "exec", "what a worker reports"),
 ];
 
 const fn fuzzed(name: &'static str, area: &'static str, what: &'static str) -> Fuzzed {
     Fuzzed { name, area, what }
 }
 
-/// Builds the targets and runs each for a while.
-pub(super) fn run(targets: &[Fuzzed]) -> Result<Vec<Outcome>> {
+impl Fuzzed {
+    fn target(&self) -> String {
+        self.name.trim_start_matches("fuzz-").replace('-', "_")
+    }
+
+    fn row(&self, outcome: Outcome) -> Row {
+        let fault = format!("{} in forms that reach new code", self.what);
+        let required = "no panic, no hang; what is taken is what it must be";
+        Row::new(self.name, self.area, &fault, required, outcome)
+    }
+}
+
+/// What the rows are called.
+pub(super) fn names() -> impl Iterator<Item = String> {
+    TARGETS.iter().map(|target| target.name.to_owned())
+}
+
+/// Builds the targets and runs each for a while, or those among `only` if that names any row.
+pub(super) fn rows(only: &[String]) -> Result<Vec<Row>> {
+    let is_asked = |target: &&Fuzzed| only.is_empty() || only.iter().any(|it| it == target.name);
+    let targets: Vec<&Fuzzed> = TARGETS.iter().filter(is_asked).collect();
+    if targets.is_empty() {
+        return Ok(Vec::new());
+    }
     if !cfg!(target_os = "linux") {
         let reason = "the targets are linked for Linux only";
-        return Ok(targets
-            .iter()
-            .map(|_| Outcome::NotDone(reason.to_owned()))
-            .collect());
+        let row = |target: &&Fuzzed| target.row(Outcome::NotDone(reason.to_owned()));
+        return Ok(targets.iter().map(row).collect());
     }
     let triple = Target::native(&Policy::load()?)?.triple;
     build(&triple)?;
     let programs_dir = target_dir().join(triple).join("release");
-    let memory = Path::new(MEMORY);
-    let scratch = if memory.is_dir() {
-        tempfile::tempdir_in(memory)?
-    } else {
-        tempfile::tempdir()?
-    };
-    let mut outcomes = Vec::new();
+    let scratch = tempfile::tempdir()?;
+    let mut rows = Vec::new();
     for some in targets.chunks(AT_ONCE) {
-        let names: Vec<&str> = some.iter().map(|target| target.name).collect();
-        say::step(&format!("Fuzzing {}", names.join(" and ")));
-        let running = some
-            .iter()
-            .map(|target| start(target, &programs_dir, scratch.path()))
-            .collect::<Result<Vec<Child>>>()?;
-        for child in running {
+        let mut running = Vec::new();
+        for target in some {
+            say::step(&format!("Running {} for {SECONDS} s", target.name));
+            running.push((target, start(target, &programs_dir, scratch.path())?));
+        }
+        for (target, child) in running {
             let ended = child.wait_with_output()?;
             let said = String::from_utf8_lossy(&ended.stderr);
-            outcomes.push(if ended.status.success() {
+            rows.push(target.row(if ended.status.success() {
                 held(&said)?
             } else {
                 Outcome::Failed(format!("It ended with {}\n{}", ended.status, end(&said)))
-            });
+            }));
         }
     }
-    Ok(outcomes)
+    Ok(rows)
 }
 
 fn build(triple: &str) -> Result<()> {
@@ -134,19 +148,19 @@ fn build(triple: &str) -> Result<()> {
 }
 
 /// Not the one of everything else: what is built with other flags is built anew.
-fn target_dir() -> std::path::PathBuf {
+fn target_dir() -> PathBuf {
     repo::cargo_target_dir().join("fuzz")
 }
 
 /// Starts a target on its seeds. What it finds on the way goes with `scratch`; what it fails with
 /// is kept.
 fn start(target: &Fuzzed, programs_dir: &Path, scratch: &Path) -> Result<Child> {
-    let program = target.name.replace('-', "_");
+    let program = target.target();
     let found_dir = scratch.join(&program);
     fs_err::create_dir(&found_dir)?;
     let kept_dir = repo::output_dir().join("fuzz");
     fs_err::create_dir_all(&kept_dir)?;
-    let prefix = kept_dir.join(format!("{}-", target.name));
+    let prefix = kept_dir.join(format!("{program}-"));
     Command::new(programs_dir.join(&program))
         .arg(format!("-max_total_time={SECONDS}"))
         .arg(format!("-artifact_prefix={}", prefix.display()))
@@ -210,13 +224,13 @@ mod tests {
             let mut names: Vec<String> = fs_err::read_dir(repo::path(dir))
                 .unwrap()
                 .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-                .map(|name| name.trim_end_matches(".rs").replace('_', "-"))
+                .map(|name| name.trim_end_matches(".rs").to_owned())
                 .collect();
             names.sort();
             names
         };
-        let mut rows = TARGETS.map(|target| target.name);
-        rows.sort_unstable();
+        let mut rows = TARGETS.map(|target| target.target());
+        rows.sort();
         assert_eq!(names("fuzz/targets"), rows);
         assert_eq!(names("fuzz/seeds"), rows);
     }
