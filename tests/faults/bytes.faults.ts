@@ -276,6 +276,7 @@ fault(
       { pid: 1 },
       { endpoint: `unix:${socket}` },
       { endpoint: `unix:${dirname(socket)}/../empty/0badcafe@localhost` },
+      { endpoint: '192.0.2.1:4711' },
       { logPath: socket, environment: outside },
     ];
     let times = 0;

@@ -8,6 +8,7 @@ use ktx_os::json::{self, JsonError};
 use ktx_os::process::{self, Identity};
 use ktx_protocol::endpoint::Endpoint;
 use ktx_protocol::startup::Token;
+use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -90,9 +91,15 @@ impl Record {
             source,
         };
         let token = object.get_mut(TOKEN).map(Value::take).unwrap_or_default();
+        let state: State = serde_json::from_value(object).map_err(invalid)?;
+        // The token is told to whoever is there.
+        if !state.endpoint.is_local() {
+            let reason = format_args!("`{}` is not on this machine", state.endpoint);
+            return Err(invalid(serde_json::Error::custom(reason)));
+        }
         Ok(Self {
             token: serde_json::from_value(token).map_err(invalid)?,
-            state: serde_json::from_value(object).map_err(invalid)?,
+            state,
         })
     }
 

@@ -98,6 +98,9 @@ fn what_is_not_a_state_is_replaced() {
     let half = whole[..whole.len() / 2].to_owned();
     let without_token = whole.replace("\"token\"", "\"tokens\"");
     let elsewhere = whole.replace("unix:/", "unix:");
+    let mut abroad: Value = serde_json::from_str(&whole).unwrap();
+    abroad["endpoint"] = json!("192.0.2.1:4711");
+    let abroad = abroad.to_string();
     for text in [
         "",
         "{}",
@@ -106,6 +109,7 @@ fn what_is_not_a_state_is_replaced() {
         &half,
         &without_token,
         &elsewhere,
+        &abroad,
     ] {
         fs::write(&state_path, text).unwrap();
         assert_eq!(world.status().kind, StatusKind::Stale, "{text}");
