@@ -13,17 +13,36 @@ pub fn open_itself(path: &Path, options: &mut fs::OpenOptions) -> io::Result<fs:
     #[cfg(unix)]
     {
         use fs_err::os::unix::fs::OpenOptionsExt;
-        use rustix::fs::OFlags;
 
-        // Without O_NONBLOCK, a pipe in the file's place would hang the open.
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
         options.mode(0o600);
-        options.custom_flags(flags.bits().cast_signed());
+        set_flags(options, rustix::fs::OFlags::NOFOLLOW);
     }
     #[cfg(windows)]
     if path.is_symlink() {
         return Err(not_a_file(path));
     }
+    open_regular(path, options)
+}
+
+/// As [`open_itself`], and a link leads to the file.
+fn open_followed(path: &Path) -> io::Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    set_flags(&mut options, rustix::fs::OFlags::empty());
+    open_regular(path, &options)
+}
+
+#[cfg(unix)]
+fn set_flags(options: &mut fs::OpenOptions, flags: rustix::fs::OFlags) {
+    use fs_err::os::unix::fs::OpenOptionsExt;
+
+    // Without O_NONBLOCK, a pipe in the file's place would hang the open.
+    let flags = flags | rustix::fs::OFlags::NONBLOCK;
+    options.custom_flags(flags.bits().cast_signed());
+}
+
+fn open_regular(path: &Path, options: &fs::OpenOptions) -> io::Result<fs::File> {
     let file = options.open(path)?;
     if file.metadata()?.is_file() {
         Ok(file)
@@ -82,7 +101,7 @@ pub fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
         }
     };
     let mut bytes = Vec::new();
-    fs::File::open(path)
+    open_followed(path)
         .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
         .map_err(unreadable)?;
     if bytes.len() as u64 > limit {
@@ -443,6 +462,19 @@ mod tests {
         write_atomically(&path, b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    // macOS has another call for pipes.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn does_not_wait_for_a_pipe_in_place_of_a_file() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("manifest.json");
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let error = read_bounded(&path, 4).unwrap_err();
+        assert!(matches!(error, ReadError::Unreadable { .. }), "{error}");
     }
 
     #[test]

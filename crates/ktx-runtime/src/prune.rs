@@ -111,6 +111,9 @@ struct State {
 /// The version of the state's format that is read.
 const STATE_SCHEMA: u64 = 1;
 
+/// The longest label that is read, in bytes.
+const LONGEST_LABEL: u64 = 1024;
+
 /// Removes what daemons of versions that are gone left behind. None of them
 /// runs: its environment would be in use, and its version kept.
 fn remove_daemons(runtime_root: &Path) -> Result<(), RuntimeError> {
@@ -128,7 +131,8 @@ fn remove_daemons(runtime_root: &Path) -> Result<(), RuntimeError> {
         let name = entry.file_name();
         let Some(key) = name.to_str() else { continue };
         let daemon = DaemonPaths::new(&daemons_dir, key);
-        let Ok(version) = fs::read_to_string(&daemon.version_path) else {
+        let label = files::read_bounded(&daemon.version_path, LONGEST_LABEL);
+        let Some(version) = label.ok().and_then(|label| String::from_utf8(label).ok()) else {
             continue;
         };
         let is_gone = is_version(&version) && !runtime_root.join(&version).exists();
