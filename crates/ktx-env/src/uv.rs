@@ -6,6 +6,7 @@ use std::time::Duration;
 use ktx_os::command::Command;
 use ktx_os::variables;
 
+use crate::bootstrap;
 use crate::certificates;
 use crate::context::{Context, Packages, Uv};
 use crate::error::EnvError;
@@ -19,6 +20,10 @@ const LOCAL_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// How long uv may take to download and install.
 const DOWNLOAD_TIMEOUT: Duration = Duration::from_mins(30);
+
+/// How often uv asks a silent index again: together with the first time, no
+/// longer than ktx's own download stays without progress.
+const RETRIES: u64 = bootstrap::SILENCE.as_secs() / bootstrap::STALL.as_secs() - 1;
 
 /// Asks `program` for its version.
 pub(crate) fn version(context: &Context<'_>, program: &str) -> Command {
@@ -121,6 +126,11 @@ fn command<S: Into<String>>(
         (variables::UV_CACHE_DIR, text(&context.specification.cache)),
         (variables::UV_LINK_MODE, "copy".to_owned()),
         (variables::UV_NO_PROGRESS, "1".to_owned()),
+        (
+            variables::UV_HTTP_TIMEOUT,
+            bootstrap::STALL.as_secs().to_string(),
+        ),
+        (variables::UV_HTTP_RETRIES, RETRIES.to_string()),
         (variables::NO_COLOR, "1".to_owned()),
     ];
     let index = variables::INDEXES

@@ -95,6 +95,12 @@ pub const UV_LINK_MODE: &str = "UV_LINK_MODE";
 /// Set for uv: it draws no progress bars.
 pub const UV_NO_PROGRESS: &str = "UV_NO_PROGRESS";
 
+/// Set for uv: the seconds that it waits for an answer, or for more of one.
+pub const UV_HTTP_TIMEOUT: &str = "UV_HTTP_TIMEOUT";
+
+/// Set for uv: how often it asks again.
+pub const UV_HTTP_RETRIES: &str = "UV_HTTP_RETRIES";
+
 /// Set for uv: where it installs interpreters.
 pub const UV_PYTHON_INSTALL_DIR: &str = "UV_PYTHON_INSTALL_DIR";
 
