@@ -37,7 +37,7 @@ pub use http::{
 pub use pins::{Binary, Pin, Pins, Unverified, Verified, verify};
 pub use settings::{Environment, PUBLIC_INDEX};
 
-use error::shown;
+use error::{host_of, shown};
 use http::{Head, Sink, Transport};
 
 /// What to fetch, from where, and whereto.
@@ -98,6 +98,12 @@ pub async fn fetch(
                 reason: error.to_string(),
             })??;
     place(unpacked, &request.directory.join(request.pin.binary_name()))
+}
+
+/// The host of the package index that `env` names, with its port if that is not
+/// the scheme's own.
+pub fn index_host(env: &Environment) -> Result<String, BootstrapError> {
+    settings::index(env).map(|index| host_of(&index))
 }
 
 fn place(file: NamedTempFile, path: &Path) -> Result<PathBuf, BootstrapError> {

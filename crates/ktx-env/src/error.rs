@@ -87,6 +87,17 @@ pub enum EnvError {
         /// What happened.
         failure: Box<CommandError>,
     },
+    /// The package index answers, and not with what the lock names.
+    #[error(
+        "The package index at `{host}` does not have what is needed: {}",
+        reason(failure)
+    )]
+    Index {
+        /// The index, without user name and password.
+        host: String,
+        /// What happened.
+        failure: Box<CommandError>,
+    },
     /// The environment was made and does not work.
     #[error("The installed environment does not work: {detail}")]
     Probe {
@@ -133,7 +144,9 @@ impl EnvError {
             Self::PythonRange { .. } => Code::AssetManifest,
             Self::NoPython { .. } => Code::PythonMissing,
             Self::Command { failure, .. } if says_full(failure) => Code::DiskFull,
-            Self::Command { .. } | Self::NotApplied { .. } => Code::InstallFailed,
+            Self::Command { .. } | Self::Index { .. } | Self::NotApplied { .. } => {
+                Code::InstallFailed
+            }
             Self::Probe { .. } => Code::ProbeFailed,
             Self::Io { source, .. } if files::is_full(source) => Code::DiskFull,
             Self::Io { .. } => Code::Io,
@@ -177,6 +190,9 @@ impl EnvError {
             Self::Command { failure, .. } if says_unreachable(failure) => vec![
                 "Use another package index with `export UV_DEFAULT_INDEX=https://HOST/simple`, or name your proxy with `export HTTPS_PROXY=http://HOST:PORT`, and run: ktx runtime install --yes".to_owned(),
             ],
+            Self::Index { .. } => vec![
+                "Use another package index with `export UV_DEFAULT_INDEX=https://HOST/simple`, or log in to this network in a browser, and run: ktx runtime install --yes".to_owned(),
+            ],
             Self::Command { .. }
             | Self::NotApplied { .. }
             | Self::Probe { .. }
@@ -197,6 +213,15 @@ fn says_unreachable(error: &CommandError) -> bool {
     error
         .output()
         .is_some_and(|output| output.stderr.contains("Failed to fetch"))
+}
+
+/// Whether a command failed because of what the package index answered.
+pub(crate) fn says_unserved(error: &CommandError) -> bool {
+    error.output().is_some_and(|output| {
+        ["No solution found", "Missing `Content-Type`"]
+            .iter()
+            .any(|words| output.stderr.contains(words))
+    })
 }
 
 /// Whether a command failed because the disk is full; only its words tell.

@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use fs_err as fs;
 use ktx_asset::{LockedPackage, normalize_name};
 
@@ -34,6 +36,12 @@ pub(crate) enum Fault {
         path: PathBuf,
         /// `missing` or `changed`.
         problem: &'static str,
+    },
+    /// A file is in no record.
+    #[error("{} belongs to no package", path.display())]
+    Unrecorded {
+        /// The file.
+        path: PathBuf,
     },
     /// A package is gone.
     #[error("Missing package: {package} {version}")]
@@ -71,16 +79,22 @@ pub(crate) enum Fault {
     },
 }
 
+/// The names of files below a package directory, as a `RECORD` writes them,
+/// with nothing beside them: the code of another kind of map is as large as
+/// all that is done with it.
+pub(crate) type Names = Installed;
+
 /// Reads what is installed in the environment at `directory`, and looks at
-/// each recorded file.
-pub(crate) fn read(directory: &Path) -> Result<Installed, Fault> {
+/// each recorded file. With `own`, the files that no package brought, each
+/// byte is compared, and no other file may be there.
+pub(crate) fn read(directory: &Path, own: Option<&Names>) -> Result<Installed, Fault> {
     let none = || Fault::None {
         path: directory.to_owned(),
     };
     let site_packages = site_packages(directory).ok_or_else(none)?;
-    let unreadable = |path: &Path| {
-        let path = path.to_owned();
-        move |source| Fault::Unreadable { path, source }
+    let mut unrecorded = match own {
+        Some(_) => files(directory)?,
+        None => Names::new(),
     };
     let mut installed = Installed::new();
     for entry in fs::read_dir(&site_packages).map_err(unreadable(&site_packages))? {
@@ -96,40 +110,103 @@ pub(crate) fn read(directory: &Path) -> Result<Installed, Fault> {
         let package = normalize_name(package);
         let record = entry.path().join("RECORD");
         let text = fs::read_to_string(&record).map_err(unreadable(&record))?;
-        for line in text.lines() {
-            look(&site_packages, &package, line)?;
+        for line in text.lines().filter_map(Line::parse) {
+            line.look(&site_packages, &package, own.is_some())?;
+            unrecorded.remove(&line.name);
         }
         installed.insert(package, version.to_owned());
     }
-    if installed.is_empty() {
-        Err(none())
-    } else {
-        Ok(installed)
+    let stranger = unrecorded
+        .into_keys()
+        .find(|name| own.is_some_and(|own| !own.contains_key(name)));
+    match stranger {
+        Some(name) => Err(Fault::Unrecorded {
+            path: site_packages.join(name),
+        }),
+        None if installed.is_empty() => Err(none()),
+        None => Ok(installed),
     }
 }
 
-/// Looks at the file of one line of a `RECORD`: `path,hash,size`, where a path
-/// with a comma stands in quotes and hash and size may be absent.
-fn look(site_packages: &Path, package: &str, line: &str) -> Result<(), Fault> {
-    let (path, rest) = match line.strip_prefix('"') {
-        Some(quoted) => quoted.split_once("\",").unwrap_or((quoted, "")),
-        None => line.split_once(',').unwrap_or((line, "")),
+/// The files in the package directory of the environment at `directory`.
+pub(crate) fn files(directory: &Path) -> Result<Names, Fault> {
+    let mut found = Names::new();
+    let Some(site_packages) = site_packages(directory) else {
+        return Ok(found);
     };
-    if path.is_empty() {
-        return Ok(());
+    let mut pending = vec![String::new()];
+    while let Some(parent) = pending.pop() {
+        let path = site_packages.join(&parent);
+        for entry in fs::read_dir(&path).map_err(unreadable(&path))? {
+            let entry = entry.map_err(unreadable(&path))?;
+            let name = format!("{parent}{}", entry.file_name().to_string_lossy());
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                pending.push(format!("{name}/"));
+            } else {
+                found.insert(name, String::new());
+            }
+        }
     }
-    let path = site_packages.join(path.replace("\"\"", "\""));
-    let recorded: Option<u64> = rest.rsplit(',').next().and_then(|size| size.parse().ok());
-    let damaged = |problem| Fault::File {
-        package: package.to_owned(),
-        path: path.clone(),
-        problem,
-    };
-    let metadata = fs::metadata(&path).map_err(|_| damaged("missing"))?;
-    if recorded.is_some_and(|size| size != metadata.len()) {
-        return Err(damaged("changed"));
+    Ok(found)
+}
+
+/// A line of a `RECORD`: `path,hash,size`, where a path with a comma stands in
+/// quotes and hash and size may be absent.
+struct Line<'a> {
+    name: String,
+    hash: &'a str,
+    size: Option<u64>,
+}
+
+impl<'a> Line<'a> {
+    fn parse(line: &'a str) -> Option<Self> {
+        let (name, rest) = match line.strip_prefix('"') {
+            Some(quoted) => quoted.split_once("\",").unwrap_or((quoted, "")),
+            None => line.split_once(',').unwrap_or((line, "")),
+        };
+        let (hash, size) = rest.split_once(',').unwrap_or((rest, ""));
+        (!name.is_empty()).then(|| Self {
+            name: name.replace("\"\"", "\""),
+            hash,
+            size: size.parse().ok(),
+        })
     }
-    Ok(())
+
+    fn look(&self, site_packages: &Path, package: &str, hashes: bool) -> Result<(), Fault> {
+        let path = site_packages.join(&self.name);
+        let problem = match fs::metadata(&path) {
+            Err(_) => "missing",
+            Ok(metadata) if self.size.is_some_and(|size| size != metadata.len()) => "changed",
+            // The one file that cannot hold its own digest.
+            Ok(_) if !hashes || self.name.ends_with("/RECORD") => return Ok(()),
+            Ok(_) => match self.has_digest_of(&path) {
+                Ok(true) => return Ok(()),
+                Ok(false) => "changed",
+                Err(source) => return Err(unreadable(&path)(source)),
+            },
+        };
+        Err(Fault::File {
+            package: package.to_owned(),
+            path,
+            problem,
+        })
+    }
+
+    /// No digest, or one of an unknown kind, is that of no file.
+    fn has_digest_of(&self, path: &Path) -> io::Result<bool> {
+        let actual = ktx_asset::hash(fs::File::open(path)?, io::sink())?.sha256;
+        let digits = actual.as_bytes().chunks_exact(2);
+        let bytes: Vec<u8> = digits
+            .filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+            .collect();
+        let encoded = BASE64_URL_SAFE_NO_PAD.encode(bytes);
+        Ok(self.hash.strip_prefix("sha256=") == Some(&encoded))
+    }
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> Fault {
+    let path = path.to_owned();
+    move |source| Fault::Unreadable { path, source }
 }
 
 /// `lib/python3.X/site-packages`, or `Lib/site-packages` on Windows.
@@ -183,4 +260,67 @@ pub(crate) fn allow(installed: &Installed, allowed: &BTreeSet<LockedPackage>) ->
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An environment with one package, whose record names `file` and `hash`.
+    fn environment(file: &str, hash: &str) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let lib = if cfg!(windows) {
+            "Lib"
+        } else {
+            "lib/python3.12"
+        };
+        let site_packages = directory.path().join(lib).join("site-packages");
+        let info = site_packages.join("a-1.dist-info");
+        fs::create_dir_all(&info).unwrap();
+        fs::write(site_packages.join("a.py"), "pass").unwrap();
+        let record = format!("{file},{hash},4\na-1.dist-info/RECORD,,\n");
+        fs::write(info.join("RECORD"), record).unwrap();
+        directory
+    }
+
+    const PASS: &str = "sha256=10_w7o2juYBrGMh32_KbveULW9jk2tejpyUAD-uC6PE";
+
+    #[test]
+    fn compares_each_byte_only_where_what_was_there_before_is_known() {
+        let own = Some(&Names::new());
+        let good = environment("a.py", PASS);
+        assert!(read(good.path(), own).is_ok());
+        for hash in [
+            "",
+            "md5=x",
+            "sha256=",
+            "sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU",
+        ] {
+            let other = environment("a.py", hash);
+            assert!(read(other.path(), None).is_ok());
+            let fault = read(other.path(), own).unwrap_err();
+            assert!(
+                fault.to_string().ends_with("a.py is changed"),
+                "{hash}: {fault}"
+            );
+        }
+    }
+
+    #[test]
+    fn allows_files_of_packages_and_those_that_were_there_before() {
+        let directory = environment("a.py", PASS);
+        let own = files(directory.path()).unwrap();
+        let site_packages = site_packages(directory.path()).unwrap();
+        fs::create_dir(site_packages.join("deep")).unwrap();
+        fs::write(site_packages.join("deep/evil.pth"), "").unwrap();
+        assert!(read(directory.path(), None).is_ok());
+        let fault = read(directory.path(), Some(&own)).unwrap_err();
+        assert!(
+            fault
+                .to_string()
+                .ends_with("evil.pth belongs to no package")
+        );
+        let own = files(directory.path()).unwrap();
+        assert!(read(directory.path(), Some(&own)).is_ok());
+    }
 }

@@ -6,12 +6,15 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use ktx_os::command::{CommandError, Output};
+use ktx_os::files;
 
-use crate::context::{Context, Packages};
-use crate::error::EnvError;
+use crate::bootstrap;
+use crate::context::{Context, Packages, Uv};
+use crate::error::{EnvError, says_unserved};
 use crate::preset::{ApplyReport, CheckReport, PresetId, PresetProvider, PresetStatus};
+use crate::presets::uv::environment_of;
 use crate::presets::venv::{VENV, exists};
-use crate::records::{self, Fault};
+use crate::records::{self, Fault, Names};
 
 /// The name of the preset.
 pub const PACKAGES: PresetId = "packages";
@@ -52,49 +55,27 @@ impl PresetProvider for PackagesPreset {
                 ));
             }
         }
-        let specification = context.specification.clone();
-        if specification.is_believed() {
+        if context.specification.is_believed() {
             return Ok(CheckReport::healthy("installed"));
         }
-        // Thousands of small files are looked at: not on a thread that
-        // others wait for.
-        let checked = tokio::task::spawn_blocking(move || {
-            let installed = records::read(&specification.directory)?;
-            match (&specification.evidence, &specification.packages) {
-                (Some(evidence), _) => records::compare(&installed, &evidence.packages)?,
-                (None, Packages::Locked { allowed, .. }) => records::allow(&installed, allowed)?,
-                (None, Packages::Resolved { .. }) => {}
-            }
-            Ok(installed.len())
-        });
-        match checked.await {
-            Ok(Ok(count)) => Ok(CheckReport::healthy(format!("{count} packages"))),
-            Ok(Err(fault)) => Ok(CheckReport::new(status(&fault), fault.to_string())),
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        match compare(context, None).await {
+            Ok(count) => Ok(CheckReport::healthy(format!("{count} packages"))),
+            Err(fault) => Ok(CheckReport::new(status(&fault), fault.to_string())),
         }
     }
 
     async fn apply(&self, context: &Context<'_>) -> Result<ApplyReport, EnvError> {
         let uv = context.uv()?;
         let file = context.specification.workspace.join("requirements.txt");
-        let failed = |source| EnvError::command(PACKAGES, source);
         match &context.specification.packages {
             Packages::Resolved { .. } => {
                 run(context, &uv.install(context, &file, false)?)
                     .await
-                    .map_err(failed)?;
+                    .map_err(|source| EnvError::command(PACKAGES, source))?;
             }
             Packages::Locked { requirements, .. } => {
                 write(&file, requirements)?;
-                match run(context, &uv.install(context, &file, true)?).await {
-                    Ok(_) => {}
-                    Err(error @ CommandError::Cancelled { .. }) => return Err(failed(error)),
-                    Err(_) => {
-                        run(context, &uv.install(context, &file, false)?)
-                            .await
-                            .map_err(failed)?;
-                    }
-                }
+                install_locked(context, &uv, &file).await?;
             }
         }
         if context.specification.is_believed() {
@@ -103,6 +84,84 @@ impl PresetProvider for PackagesPreset {
         Ok(ApplyReport {
             detail: "Installed the packages".to_owned(),
         })
+    }
+}
+
+/// Installs what the cache holds, else what the package index has.
+async fn install_locked(context: &Context<'_>, uv: &Uv, file: &Path) -> Result<(), EnvError> {
+    let directory = &context.specification.directory;
+    let own = records::files(directory).map_err(|fault| not_applied(&fault))?;
+    let (mut offline, mut is_cached) = (true, true);
+    loop {
+        match run(context, &uv.install(context, file, offline)?).await {
+            Ok(_) => {}
+            Err(CommandError::Cancelled { .. }) => return Err(EnvError::Cancelled),
+            Err(_) if offline => {
+                offline = false;
+                continue;
+            }
+            Err(source) => return Err(unserved(context, source)),
+        }
+        // uv hashes what it fetches, and believes what its cache holds.
+        let fault = match compare(context, Some(own.clone())).await {
+            Ok(_) => return Ok(()),
+            Err(fault) if is_cached => fault,
+            Err(fault) => return Err(not_applied(&fault)),
+        };
+        if let Some(log) = context.log {
+            log.note(&format!("! {fault}; beginning again without the cache"));
+        }
+        (offline, is_cached) = (false, false);
+        for path in [&context.specification.cache, directory] {
+            files::remove_dir_all(path).map_err(|source| EnvError::Io {
+                path: path.clone(),
+                source,
+            })?;
+        }
+        let interpreter = context.facts(|facts| facts.interpreter.clone());
+        run(context, &uv.venv(context, interpreter.as_deref()))
+            .await
+            .map_err(|source| EnvError::command(VENV, source))?;
+    }
+}
+
+/// Names the package index if that is what the packages could not be had from.
+fn unserved(context: &Context<'_>, source: CommandError) -> EnvError {
+    match bootstrap::index_host(&environment_of(context)) {
+        Ok(host) if says_unserved(&source) => EnvError::Index {
+            host,
+            failure: Box::new(source),
+        },
+        _ => EnvError::command(PACKAGES, source),
+    }
+}
+
+/// Compares what is installed with its records and with what it should be, and
+/// says how many packages it is. Packages that came just now are compared byte
+/// by byte; `own` is what was there before them.
+async fn compare(context: &Context<'_>, own: Option<Names>) -> Result<usize, Fault> {
+    let specification = context.specification.clone();
+    // Thousands of small files are looked at: not on a thread that others
+    // wait for.
+    let compared = tokio::task::spawn_blocking(move || {
+        let installed = records::read(&specification.directory, own.as_ref())?;
+        match (&specification.evidence, &specification.packages) {
+            (Some(evidence), _) => records::compare(&installed, &evidence.packages)?,
+            (None, Packages::Locked { allowed, .. }) => records::allow(&installed, allowed)?,
+            (None, Packages::Resolved { .. }) => {}
+        }
+        Ok(installed.len())
+    });
+    match compared.await {
+        Ok(outcome) => outcome,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+fn not_applied(fault: &Fault) -> EnvError {
+    EnvError::NotApplied {
+        id: PACKAGES.to_owned(),
+        detail: fault.to_string(),
     }
 }
 
@@ -135,8 +194,9 @@ fn status(fault: &Fault) -> PresetStatus {
     match fault {
         Fault::None { .. } => PresetStatus::Missing,
         Fault::Version { .. } | Fault::NotAllowed { .. } => PresetStatus::Drifted,
-        Fault::File { .. } | Fault::Package { .. } | Fault::Unreadable { .. } => {
-            PresetStatus::Broken
-        }
+        Fault::File { .. }
+        | Fault::Unrecorded { .. }
+        | Fault::Package { .. }
+        | Fault::Unreadable { .. } => PresetStatus::Broken,
     }
 }

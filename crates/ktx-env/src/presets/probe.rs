@@ -89,7 +89,7 @@ impl PresetProvider for ProbePreset {
                 "The installed Python did not say what it is",
             ));
         };
-        let packages = match records::read(&specification.directory) {
+        let packages = match records::read(&specification.directory, None) {
             Ok(packages) => packages,
             Err(fault) => return Ok(CheckReport::new(PresetStatus::Broken, fault.to_string())),
         };

@@ -96,9 +96,7 @@ impl PresetProvider for UvPreset {
             source,
         })?;
         sweep(directory);
-        let mut environment = bootstrap::Environment::new();
-        let variables = context.environment.iter();
-        environment.extend(variables.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let environment = environment_of(context);
         let request = bootstrap::Request {
             pin,
             env: &environment,
@@ -125,6 +123,14 @@ impl PresetProvider for UvPreset {
         }
         Ok(ApplyReport { detail })
     }
+}
+
+/// The caller's variables, in the form that a download takes them.
+pub(crate) fn environment_of(context: &Context<'_>) -> bootstrap::Environment {
+    let mut environment = bootstrap::Environment::new();
+    let variables = context.environment.iter();
+    environment.extend(variables.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    environment
 }
 
 fn may_not_fetch(context: &Context<'_>) -> bool {
