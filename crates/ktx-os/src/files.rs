@@ -5,6 +5,16 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
+#[cfg(unix)]
+use std::os::unix::fs::PermissionsExt;
+
+/// What only the owner may read and write.
+#[cfg(unix)]
+const OWN_FILE: u32 = 0o600;
+
+/// What only the owner may look into and change.
+#[cfg(unix)]
+const OWN_DIRECTORY: u32 = 0o700;
 
 /// Opens the regular file at `path` itself with `options`: a link, a pipe or a
 /// device in its place is refused. A file that is made by that is its owner's
@@ -14,14 +24,20 @@ pub fn open_itself(path: &Path, options: &mut fs::OpenOptions) -> io::Result<fs:
     {
         use fs_err::os::unix::fs::OpenOptionsExt;
 
-        options.mode(0o600);
+        options.mode(OWN_FILE);
         set_flags(options, rustix::fs::OFlags::NOFOLLOW);
     }
     #[cfg(windows)]
     if path.is_symlink() {
         return Err(not_a_file(path));
     }
-    open_regular(path, options)
+    let file = open_regular(path, options)?;
+    #[cfg(unix)]
+    if file.metadata()?.permissions().mode() & 0o600 == 0 {
+        // Only a umask makes a file that its owner could not open again.
+        file.set_permissions(PermissionsExt::from_mode(OWN_FILE))?;
+    }
+    Ok(file)
 }
 
 /// As [`open_itself`], and a link leads to the file.
@@ -142,6 +158,11 @@ fn write_temporary(directory: &Path, contents: &[u8]) -> io::Result<tempfile::Na
         .prefix(TEMPORARY)
         .tempfile_in(directory)
         .map_err(|source| with_path(&source, directory))?;
+    #[cfg(unix)]
+    temporary
+        .as_file()
+        .set_permissions(PermissionsExt::from_mode(OWN_FILE))
+        .map_err(|source| with_path(&source, directory))?;
     temporary
         .write_all(contents)
         .map_err(|source| with_path(&source, directory))?;
@@ -214,13 +235,32 @@ pub fn sync_file_system(path: &Path) -> io::Result<()> {
 /// Creates `path` and its missing parents. Directories made here are open to
 /// the caller alone, whatever the umask.
 pub fn create_private_dir_all(path: &Path) -> io::Result<()> {
+    match create_private_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match path.parent() {
+            Some(parent) if parent != path && parent != Path::new("") => {
+                create_private_dir_all(parent)?;
+                create_private_dir(path)
+            }
+            _ => Err(error),
+        },
+        made => made,
+    }
+    .map_err(|source| with_path(&source, path))
+}
+
+fn create_private_dir(path: &Path) -> io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
     #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder
-        .create(path)
-        .map_err(|source| with_path(&source, path))
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, OWN_DIRECTORY);
+    match builder.create(path) {
+        #[cfg(unix)]
+        // A umask can take the owner's permissions too.
+        Ok(()) if fs::metadata(path)?.permissions().mode() & 0o777 != OWN_DIRECTORY => {
+            fs::set_permissions(path, PermissionsExt::from_mode(OWN_DIRECTORY))
+        }
+        Err(_) if path.is_dir() => Ok(()),
+        made => made,
+    }
 }
 
 /// Removes a directory and everything in it; one that is not there is removed
@@ -261,8 +301,7 @@ pub fn remove_dir_all(path: &Path) -> io::Result<()> {
 fn make_tree_writable(path: &Path) {
     #[cfg(unix)]
     {
-        use std::os::unix::fs::PermissionsExt;
-        let _ = fs::set_permissions(path, std::fs::Permissions::from_mode(0o700));
+        let _ = fs::set_permissions(path, PermissionsExt::from_mode(OWN_DIRECTORY));
     }
     let Ok(entries) = fs::read_dir(path) else {
         return;

@@ -2,6 +2,7 @@
 //! published by replacing the manifest. Until then, what was ready stays so.
 
 use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -344,7 +345,14 @@ fn wheel_version(file: &str) -> &str {
 /// somebody else can.
 fn create_trusted(path: &Path) -> Result<(), RuntimeError> {
     check_trusted(path)?;
-    files::create_private_dir_all(path).map_err(RuntimeError::writing(path))?;
+    files::create_private_dir_all(path).map_err(|source| match source.kind() {
+        // What is missing is made, but where the system makes nothing.
+        io::ErrorKind::NotFound => RuntimeError::ReadOnly {
+            path: path.to_owned(),
+            source,
+        },
+        _ => RuntimeError::writing(path)(source),
+    })?;
     // Somebody else may have been faster.
     check_trusted(path)
 }
