@@ -86,8 +86,11 @@ export async function execute(request: ExecuteRequest): Promise<Executed> {
   const outcome = ended.status === 0 ? readOutcome(ended.outcomeJson) : undefined;
   if (outcome === undefined) {
     const how = ended.killedBy === null ? `exit status ${ended.status}` : `signal ${ended.killedBy}`;
-    throw new KtxError('KTX_EXEC_FAILED', `\`ktx-daemon execute\` ended with ${how} and no outcome`, {
-      hint: 'Run: ktx runtime install --force',
+    // What the daemon knows to be wrong is seldom mended by another installation.
+    const said = /^error: (.+)$/m.exec(ended.stderr)?.[1];
+    const what = `\`ktx-daemon execute\` ended with ${how} and no outcome`;
+    throw new KtxError('KTX_EXEC_FAILED', said === undefined ? what : `${what}: ${said}`, {
+      hint: said === undefined ? 'Run: ktx runtime install --force' : undefined,
       details: { status: ended.status, signal: ended.killedBy, stderr: ended.stderr },
     });
   }

@@ -111,6 +111,7 @@ describe.skipIf(process.platform === 'win32')('ktx-daemon execute (scripts need 
   it.each([
     ['echo "No such directory" >&2; exit 2', 'KTX_USAGE', 'No such directory'],
     ['echo oops >&2; exit 1', 'KTX_EXEC_FAILED', '`ktx-daemon execute` ended with exit status 1 and no outcome'],
+    ['echo "error: Cannot x" >&2; exit 1', 'KTX_EXEC_FAILED', '`ktx-daemon execute` ended with exit status 1 and no outcome: Cannot x'],
     ['kill -9 $$', 'KTX_EXEC_FAILED', '`ktx-daemon execute` ended with signal SIGKILL and no outcome'],
     ['echo "<html>"', 'KTX_EXEC_FAILED', '`ktx-daemon execute` ended with exit status 0 and no outcome'],
   ])('that does `%s` is %s', async (script, code, message) => {
