@@ -1,8 +1,10 @@
 // Environments and working directories that try to change what is installed or run.
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { User, run, suite, temporaryDirectory } from './support/user.js';
+import { plantedWheel } from './support/fakes.js';
+import { installation } from './support/invariants.js';
+import { User, suite, temporaryDirectory, userWithEmptyCache } from './support/user.js';
 
 const HERE =
   'import msgpack, sys, os; print(msgpack.version, sys.prefix, sys.flags.isolated, sorted(map(os.path.basename, sys.path)))';
@@ -10,32 +12,6 @@ const HERE =
 let clean: User;
 let cleanResult: unknown;
 let cleanRun: string;
-
-/** A user whose first installation needs the index. */
-function userWithEmptyCache(): User {
-  const user = new User();
-  rmSync(join(user.root, 'cache'), { recursive: true });
-  return user;
-}
-
-/** All that can tell one installation from another, without its place and time. */
-function result(user: User): unknown {
-  const neutral = (text: string) => text.replaceAll(user.home, '~');
-  const manifest = JSON.parse(neutral(readFileSync(user.manifestPath, 'utf8')));
-  const venv = join(user.versionDir, '.venv');
-  return {
-    features: manifest.features,
-    python: manifest.python,
-    asset: manifest.asset,
-    packages: manifest.evidence.packages,
-    files: readdirSync(venv, { recursive: true }).toSorted(),
-    config: neutral(readFileSync(join(venv, 'pyvenv.cfg'), 'utf8')),
-    commands: neutral(user.log)
-      .replaceAll(/\.attempt-\w+/g, '.attempt')
-      .split('\n')
-      .filter((line) => line.startsWith('$ ')),
-  };
-}
 
 async function exec(user: User, options: Parameters<User['ktx']>[1]): Promise<string> {
   const done = await user.ktx(['exec', '-c', HERE], options);
@@ -47,28 +23,9 @@ beforeAll(async () => {
   clean = userWithEmptyCache();
   await clean.install();
   // What runs later leaves compiled modules behind.
-  cleanResult = result(clean);
+  cleanResult = installation(clean);
   cleanRun = await exec(clean, {});
 });
-
-/** A wheel that runs code whenever an interpreter starts in its environment. */
-async function plantedWheel(folder: string, witness: string): Promise<void> {
-  const program = `
-import sys, zipfile
-info = 'msgpack-99.0.dist-info/'
-with zipfile.ZipFile(sys.argv[1] + '/msgpack-99.0-py3-none-any.whl', 'w') as wheel:
-    wheel.writestr('evil.pth', 'import os; open(' + repr(sys.argv[2]) + ', "w")\\n')
-    wheel.writestr('msgpack.py', 'version = 99')
-    wheel.writestr(info + 'METADATA', 'Metadata-Version: 2.1\\nName: msgpack\\nVersion: 99.0\\n')
-    wheel.writestr(info + 'WHEEL', 'Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')
-    wheel.writestr(info + 'RECORD', '')
-`;
-  const made = await run(join(suite.path, 'python3'), ['-c', program, folder, witness], {
-    env: {},
-    cwd: folder,
-  });
-  expect(made.code).toBe(0);
-}
 
 describe('variables', () => {
   let env: Record<string, string>;
@@ -130,7 +87,7 @@ describe('variables', () => {
   test('change nothing of what is installed', async () => {
     const user = userWithEmptyCache();
     await user.install([], { env });
-    expect(result(user)).toEqual(cleanResult);
+    expect(installation(user)).toEqual(cleanResult);
     expect(existsSync(witness)).toBe(false);
     expect(await user.status({ env })).toMatchObject({ kind: 'ready' });
     const doctor = await user.ktx(['runtime', 'doctor'], { env });
@@ -162,7 +119,7 @@ describe('working directories and homes', () => {
     plantSettings(user.home, witness);
     const before = readdirSync(cwd, { recursive: true });
     await user.install([], { cwd });
-    expect(result(user)).toEqual(cleanResult);
+    expect(installation(user)).toEqual(cleanResult);
     expect(existsSync(witness)).toBe(false);
     expect(readdirSync(cwd, { recursive: true })).toEqual(before);
   });

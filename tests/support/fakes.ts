@@ -4,7 +4,8 @@ import { writeFileSync } from 'node:fs';
 import { type IncomingMessage, type ServerResponse, createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { onTestFinished } from 'vitest';
+import { expect, onTestFinished } from 'vitest';
+import { run } from './processes.js';
 import { keptUv, suite, temporaryDirectory } from './user.js';
 
 function script(body: string): string {
@@ -43,6 +44,33 @@ exit $status`);
 /** A uv that only knows its version; gives the directory to put on PATH. */
 export function uvOfVersion(version: string): string {
   return join(script(`test "$1" = --version && echo 'uv ${version}'`), '..');
+}
+
+/** A wheel of msgpack that runs code whenever an interpreter starts in its environment. */
+export async function plantedWheel(
+  folder: string,
+  witness: string,
+  version = '99.0',
+): Promise<string> {
+  const program = `
+import sys, zipfile
+folder, witness, name = sys.argv[1:]
+info = name + '.dist-info/'
+with zipfile.ZipFile(folder + '/' + name + '-py3-none-any.whl', 'w') as wheel:
+    wheel.writestr('evil.pth', 'import os; open(' + repr(witness) + ', "w")\\n')
+    wheel.writestr('msgpack.py', 'version = 99')
+    metadata = 'Metadata-Version: 2.1\\nName: msgpack\\nVersion: ' + name.split('-')[1] + '\\n'
+    wheel.writestr(info + 'METADATA', metadata)
+    wheel.writestr(info + 'WHEEL', 'Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')
+    wheel.writestr(info + 'RECORD', '')
+`;
+  const name = `msgpack-${version}`;
+  const made = await run(join(suite.path, 'python3'), ['-c', program, folder, witness, name], {
+    env: {},
+    cwd: folder,
+  });
+  expect(made.code).toBe(0);
+  return join(folder, `${name}-py3-none-any.whl`);
 }
 
 /** Serves on loopback until the test ends; gives the address of the package index. */

@@ -7,6 +7,7 @@ import { getuid } from 'node:process';
 const SYSTEM_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const UNSHARE = programPath('unshare');
 const STRACE = programPath('strace');
+const SETPRIV = programPath('setpriv');
 
 const asRoot = getuid?.() === 0;
 // Whoever is not root becomes root of a namespace, where the system lets them.
@@ -73,9 +74,30 @@ export function remounted(directory: string, options: string): string[] {
   );
 }
 
+/** Runs a command as another user, who may read everything and write where anybody may. */
+export function asUser(uid: number): string[] {
+  const may = ['--inh-caps', '--ambient-caps', '--bounding-set'].map(
+    (set) => `${set}=-all,+dac_read_search`,
+  );
+  return [SETPRIV, `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', ...may];
+}
+
+/** Runs a command where the clocks that count from the start of the machine are ahead. */
+export function hoursAhead(hours: number): string[] {
+  const seconds = String(hours * 3600);
+  return [UNSHARE, ...NAMESPACE, '--time', '--monotonic', seconds, '--boottime', seconds];
+}
+
 /** Why a test cannot run here; `undefined` if it can. */
 export const missing = {
   root: asRoot ? undefined : 'only root can give files to another user',
+  setpriv:
+    asRoot && works([...asUser(54_321), '/bin/true'])
+      ? undefined
+      : 'only root can act as another user, with setpriv',
+  time: works([...hoursAhead(1), '/bin/true'])
+    ? undefined
+    : 'unshare is missing or may not make a time namespace',
   strace: works([...traced('/dev/null', 'execve'), '/bin/true'])
     ? undefined
     : 'strace is missing or may not trace',

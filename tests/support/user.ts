@@ -8,6 +8,7 @@ import {
   mkdtempSync,
   readFileSync,
   readdirSync,
+  rmSync,
 } from 'node:fs';
 import { createRequire } from 'node:module';
 import { basename, dirname, join } from 'node:path';
@@ -180,6 +181,13 @@ export class User {
   }
 }
 
+/** A user whose first installation needs the package index. */
+export function userWithEmptyCache(): User {
+  const user = new User();
+  rmSync(join(user.root, 'cache'), { recursive: true });
+  return user;
+}
+
 /** Puts a fetched uv and a filled cache into a root. */
 export function seedRoot(root: string): void {
   mkdirSync(root, { recursive: true, mode: 0o700 });
@@ -214,6 +222,19 @@ export function fingerprint(directory: string): string {
     lines.push(entry.isFile() ? `${path} ${readFileSync(path).toString('base64')}` : path);
   }
   return lines.toSorted().join('\n');
+}
+
+/** Does something with each, some at a time. */
+export async function eachOf<T>(
+  items: readonly T[],
+  act: (item: T) => Promise<void>,
+  together = 2,
+): Promise<void> {
+  const waiting = items.values();
+  const next = async (): Promise<void> => {
+    for (const item of waiting) await act(item);
+  };
+  await Promise.all(Array.from({ length: together }, next));
 }
 
 export { run };
