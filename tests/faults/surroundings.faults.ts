@@ -28,12 +28,12 @@ fault(
       {
         size: 'size=140m',
         fill: 'dd if=/dev/zero of=filler/1 bs=64k; truncate -s -${left}K filler/1',
-        most: 14_000,
+        most: 24_000,
       },
       {
         size: 'size=140m,nr_inodes=1000',
         fill: 'seq -f filler/%g 2000 | xargs touch; seq -f filler/%g $left | xargs rm -f',
-        most: 140,
+        most: 200,
       },
     ];
     const cases = kinds.flatMap((kind) =>

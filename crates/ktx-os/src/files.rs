@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 #[cfg(unix)]
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 
 /// What only the owner may read and write.
 #[cfg(unix)]
@@ -33,11 +33,19 @@ pub fn open_itself(path: &Path, options: &mut fs::OpenOptions) -> io::Result<fs:
     }
     let file = open_regular(path, options)?;
     #[cfg(unix)]
-    if file.metadata()?.permissions().mode() & 0o600 == 0 {
-        // Only a umask makes a file that its owner could not open again.
+    give_back(file.file())?;
+    Ok(file)
+}
+
+/// Lets the owner of a file that was made just now open it again, which a umask
+/// can forbid.
+#[cfg(unix)]
+fn give_back(file: &std::fs::File) -> io::Result<()> {
+    let metadata = file.metadata()?;
+    if metadata.len() == 0 && metadata.permissions().mode() & OWN_FILE == 0 {
         file.set_permissions(PermissionsExt::from_mode(OWN_FILE))?;
     }
-    Ok(file)
+    Ok(())
 }
 
 /// As [`open_itself`], and a link leads to the file.
@@ -159,10 +167,7 @@ fn write_temporary(directory: &Path, contents: &[u8]) -> io::Result<tempfile::Na
         .tempfile_in(directory)
         .map_err(|source| with_path(&source, directory))?;
     #[cfg(unix)]
-    temporary
-        .as_file()
-        .set_permissions(PermissionsExt::from_mode(OWN_FILE))
-        .map_err(|source| with_path(&source, directory))?;
+    give_back(temporary.as_file()).map_err(|source| with_path(&source, directory))?;
     temporary
         .write_all(contents)
         .map_err(|source| with_path(&source, directory))?;
@@ -249,13 +254,13 @@ pub fn create_private_dir_all(path: &Path) -> io::Result<()> {
 }
 
 fn create_private_dir(path: &Path) -> io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
     #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, OWN_DIRECTORY);
-    match builder.create(path) {
+    let made = std::fs::DirBuilder::new().mode(OWN_DIRECTORY).create(path);
+    #[cfg(windows)]
+    let made = fs::create_dir(path);
+    match made {
         #[cfg(unix)]
-        // A umask can take the owner's permissions too.
-        Ok(()) if fs::metadata(path)?.permissions().mode() & 0o777 != OWN_DIRECTORY => {
+        Ok(()) if fs::metadata(path)?.permissions().mode() & OWN_DIRECTORY != OWN_DIRECTORY => {
             fs::set_permissions(path, PermissionsExt::from_mode(OWN_DIRECTORY))
         }
         Err(_) if path.is_dir() => Ok(()),
