@@ -11,7 +11,7 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import { expect } from 'vitest';
 import { packageIndex, plantedWheel } from '../support/fakes.js';
 import { expectHeals, installation, neighbour } from '../support/invariants.js';
@@ -260,11 +260,10 @@ fault(
     const { files: expected } = installation(clean) as { files: unknown };
     const witness = join(temporaryDirectory('poison-'), 'witness');
     const payload = `open(${JSON.stringify(witness)}, 'w')`;
-    const files = readdirSync(join(clean.root, 'cache'), { recursive: true, withFileTypes: true })
+    const cache = join(suite.seed, 'cache');
+    const files = readdirSync(cache, { recursive: true, withFileTypes: true })
       .filter((entry) => entry.isFile())
-      .map((entry) =>
-        join(entry.parentPath, entry.name).slice(join(clean.root, 'cache').length + 1),
-      )
+      .map((entry) => relative(cache, join(entry.parentPath, entry.name)))
       .toSorted();
     const archived = (end: string) => {
       const found = files.find((file) => file.startsWith('archive-') && file.endsWith(end));
