@@ -112,7 +112,7 @@ impl Uv {
 }
 
 /// A uv command in the environment that all of them get: no configuration
-/// files, ktx's own cache, copies instead of links into it (what an
+/// files, ktx's own cache, nothing written to the user's home, copies instead of links into it (what an
 /// environment does to its files must not reach the cache), the caller's
 /// index, and no other index.
 fn command<S: Into<String>>(
@@ -124,6 +124,10 @@ fn command<S: Into<String>>(
     let mut environment = vec![
         (variables::UV_NO_CONFIG, "1".to_owned()),
         (variables::UV_CACHE_DIR, text(&context.specification.cache)),
+        (
+            variables::UV_CREDENTIALS_DIR,
+            text(&context.specification.cache.join("credentials")),
+        ),
         (variables::UV_LINK_MODE, "copy".to_owned()),
         (variables::UV_NO_PROGRESS, "1".to_owned()),
         (

@@ -89,6 +89,10 @@ pub const UV_NO_CONFIG: &str = "UV_NO_CONFIG";
 /// Set for uv: its cache.
 pub const UV_CACHE_DIR: &str = "UV_CACHE_DIR";
 
+/// Set for uv: where it looks for credentials that it was told to keep, and
+/// makes a lock as soon as an index asks for any.
+pub const UV_CREDENTIALS_DIR: &str = "UV_CREDENTIALS_DIR";
+
 /// Set for uv: it copies out of its cache.
 pub const UV_LINK_MODE: &str = "UV_LINK_MODE";
 
