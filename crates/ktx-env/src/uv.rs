@@ -112,9 +112,9 @@ impl Uv {
 }
 
 /// A uv command in the environment that all of them get: no configuration
-/// files, ktx's own cache, nothing written to the user's home, copies instead of links into it (what an
-/// environment does to its files must not reach the cache), the caller's
-/// index, and no other index.
+/// files, ktx's own cache, nothing made in the home, copies instead of links
+/// into the cache (what an environment does to its files must not reach it),
+/// the caller's index, and no other index.
 fn command<S: Into<String>>(
     context: &Context<'_>,
     program: &str,
