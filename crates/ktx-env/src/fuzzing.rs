@@ -28,5 +28,5 @@ pub fn unpack(wheel: &[u8], pin: &Pin, directory: &Path) -> Result<NamedTempFile
 /// What the records of the environment at `directory` say is installed; else
 /// what is wrong with them.
 pub fn installed(directory: &Path) -> Result<Installed, String> {
-    records::read(directory).map_err(|fault| fault.to_string())
+    records::read(directory, None).map_err(|fault| fault.to_string())
 }

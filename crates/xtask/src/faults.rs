@@ -3,6 +3,7 @@
 //! The rows are in `tests/faults`: a row says what is done, what must hold, and does it. This verb
 //! packs what is tried, runs the rows and draws the table.
 
+mod fuzz;
 mod row;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub(crate) mod strike;
@@ -63,6 +64,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.full {
         run_suites()?;
         rows.extend(suites::rows()?);
+        rows.extend(fuzz::rows(&options.only)?);
     }
     rows.retain(|row| options.only.is_empty() || options.only.contains(&row.name));
     for name in &options.only {

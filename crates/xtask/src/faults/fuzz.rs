@@ -75,11 +75,6 @@ impl Fuzzed {
     }
 }
 
-/// What the rows are called.
-pub(super) fn names() -> impl Iterator<Item = String> {
-    TARGETS.iter().map(|target| target.name.to_owned())
-}
-
 /// Builds the targets and runs each for a while, or those among `only` if that names any row.
 pub(super) fn rows(only: &[String]) -> Result<Vec<Row>> {
     let is_asked = |target: &&Fuzzed| only.is_empty() || only.iter().any(|it| it == target.name);
@@ -92,7 +87,7 @@ pub(super) fn rows(only: &[String]) -> Result<Vec<Row>> {
         let row = |target: &&Fuzzed| target.row(Outcome::NotDone(reason.to_owned()));
         return Ok(targets.iter().map(row).collect());
     }
-    let triple = Target::native(&Policy::load()?)?.triple;
+    let triple = Target::host(&Policy::load()?)?.triple;
     build(&triple)?;
     let programs_dir = target_dir().join(triple).join("release");
     let scratch = tempfile::tempdir()?;
@@ -186,9 +181,9 @@ fn held(said: &str) -> Result<Outcome> {
             .with_context(|| format!("The engine says nothing like `{pattern}`"))?;
         Ok(last[1].parse()?)
     };
-    let edges = number(r"\bcov: (\d+)")?;
+    let edges = number(" cov: ([0-9]+)")?;
     Ok(Outcome::Held {
-        times: number(r"stat::number_of_executed_units:\s+(\d+)")?,
+        times: number("stat::number_of_executed_units: +([0-9]+)")?,
         seen: format!("{edges} edges of the code reached, 0 crashes"),
     })
 }

@@ -89,6 +89,28 @@ pub(super) fn sort(rows: &mut [Row]) {
 }
 
 impl Row {
+    /// A row that this verb does itself.
+    pub(super) fn new(
+        name: &str,
+        area: &'static str,
+        fault: &str,
+        required: &str,
+        outcome: Outcome,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            told: Told {
+                area: area.to_owned(),
+                fault: fault.to_owned(),
+                required: required.to_owned(),
+                missing: None,
+                times: None,
+                seen: None,
+            },
+            outcome,
+        }
+    }
+
     /// `None` for a row that was not asked for.
     fn of_test(test: Test) -> Option<Self> {
         let told = test.meta.fault?;

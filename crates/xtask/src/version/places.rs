@@ -7,13 +7,15 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tempfile::NamedTempFile;
-use toml_edit::{DocumentMut, Item, value};
+use toml_edit::{DocumentMut, Item, Table, value};
 
 use crate::changelog::{self, Changelog};
 use crate::version;
 
 const WORKSPACE: &str = "Cargo.toml";
-const LOCK: &str = "Cargo.lock";
+const LOCKS: [&str; 2] = ["Cargo.lock", "fuzz/Cargo.lock"];
+/// What cargo notes of a package that states no version.
+const NO_VERSION: &str = "0.0.0";
 const PACKAGE: &str = "npm/ktx/package.json";
 const PACKAGE_LOCK: &str = "package-lock.json";
 const PROJECT: &str = "python/pyproject.toml";
@@ -88,13 +90,17 @@ impl Checkout<'_> {
                 said(&self.json(PACKAGE_LOCK)?["packages"][LOCKED_PACKAGE]["version"]),
             ),
         ];
-        let lock = self.toml(LOCK)?;
-        for package in members(&lock)? {
-            let text = |key| package.get(key).and_then(Item::as_str).unwrap_or("missing");
-            stated.push((
-                format!("{LOCK}: {}", text("name")),
-                text("version").to_owned(),
-            ));
+        for name in LOCKS {
+            let lock = self.toml(name)?;
+            let packages = lock["package"].as_array_of_tables();
+            let packages = packages.with_context(|| format!("`{name}` lists no packages"))?;
+            for package in packages.iter().filter(|package| is_own(package)) {
+                let text = |key| package.get(key).and_then(Item::as_str).unwrap_or("missing");
+                stated.push((
+                    format!("{name}: {}", text("name")),
+                    text("version").to_owned(),
+                ));
+            }
         }
         Ok(stated)
     }
@@ -120,23 +126,22 @@ impl Checkout<'_> {
                 set(&mut workspace["workspace"]["package"]["version"], version);
                 Ok(workspace.to_string())
             })?,
-            self.change(LOCK, |text| {
-                let mut lock: DocumentMut = text.parse()?;
-                let packages = lock["package"].as_array_of_tables_mut();
-                let packages = packages.context("It lists no packages")?;
-                for package in packages
-                    .iter_mut()
-                    .filter(|package| !package.contains_key("source"))
-                {
-                    set(&mut package["version"], version);
-                }
-                Ok(lock.to_string())
-            })?,
             self.change(PACKAGE, |text| with_json(text, &["version"], version))?,
             self.change(PACKAGE_LOCK, |text| {
                 with_json(text, &["packages", LOCKED_PACKAGE, "version"], version)
             })?,
         ];
+        for name in LOCKS {
+            changes.push(self.change(name, |text| {
+                let mut lock: DocumentMut = text.parse()?;
+                let packages = lock["package"].as_array_of_tables_mut();
+                let packages = packages.context("It lists no packages")?;
+                for package in packages.iter_mut().filter(|package| is_own(package)) {
+                    set(&mut package["version"], version);
+                }
+                Ok(lock.to_string())
+            })?);
+        }
         if is_new {
             let day = humantime::format_rfc3339_seconds(now).to_string();
             let day = day.split('T').next().context("A time begins with a day")?;
@@ -199,13 +204,10 @@ impl Checkout<'_> {
     }
 }
 
-/// The workspace's own packages: those that come from nowhere else.
-fn members(lock: &DocumentMut) -> Result<impl Iterator<Item = &toml_edit::Table>> {
-    let packages = lock["package"].as_array_of_tables();
-    let packages = packages.with_context(|| format!("`{LOCK}` lists no packages"))?;
-    Ok(packages
-        .iter()
-        .filter(|package| !package.contains_key("source")))
+/// Whether a lock's package comes from nowhere else, and has the workspace's version.
+fn is_own(package: &Table) -> bool {
+    let version = package.get("version").and_then(Item::as_str);
+    !package.contains_key("source") && version != Some(NO_VERSION)
 }
 
 /// Sets a value and leaves what stands around it.

@@ -63,7 +63,7 @@ fn copy() -> TempDir {
     sh.change_dir(crate::repo::root());
     let listed = cmd!(
         sh,
-        "git ls-files --cached --others --exclude-standard -- Cargo.toml Cargo.lock CHANGELOG.md package-lock.json npm/ktx/package.json python/pyproject.toml crates"
+        "git ls-files --cached --others --exclude-standard -- Cargo.toml Cargo.lock CHANGELOG.md package-lock.json npm/ktx/package.json python/pyproject.toml crates fuzz"
     );
     for name in listed.quiet().read().unwrap().lines() {
         let (from, to) = (crate::repo::path(name), copy.path().join(name));
@@ -112,9 +112,10 @@ fn sets_the_version_in_all_places_and_nothing_else() {
     let old = Checkout(root).version().unwrap();
     let names = [
         "Cargo.toml",
-        "Cargo.lock",
         "npm/ktx/package.json",
         "package-lock.json",
+        "Cargo.lock",
+        "fuzz/Cargo.lock",
     ];
     let before = names.map(|name| read(root, name));
 
@@ -126,11 +127,15 @@ fn sets_the_version_in_all_places_and_nothing_else() {
     let toml = format!("version = \"{old}\" -> version = \"90.0.0-rc.1\"");
     let json = format!("\"version\": \"{old}\", -> \"version\": \"90.0.0-rc.1\",");
     let members = fs_err::read_dir(root.join("crates")).unwrap().count();
+    let fuzzed = read(root, "fuzz/Cargo.toml")
+        .matches("path = \"../crates/")
+        .count();
     for ((name, before), expected) in names.into_iter().zip(&before).zip([
         vec![toml.clone()],
-        vec![toml; members],
         vec![json.clone()],
         vec![json],
+        vec![toml.clone(); members],
+        vec![toml; fuzzed],
     ]) {
         assert_eq!(changed_lines(before, &read(root, name)), expected, "{name}");
     }
