@@ -1,6 +1,6 @@
 // Bytes as they may come back from a disk, or from whoever edited them. A seed fixes each damage, so
 // that one that shows something can be done again.
-import { randomInt } from 'node:crypto';
+import { type Random, generator, pick, seed } from './random.js';
 
 /** Bytes as `read`, and how they came about. */
 export interface Damage {
@@ -8,8 +8,6 @@ export interface Damage {
   /** What to set, and which damage it is, to have the same one again. */
   label: string;
 }
-
-type Random = (below: number) => number;
 
 /** What belongs into no file of ours. */
 const HOSTILE = [
@@ -91,7 +89,6 @@ const DAMAGES: ((bytes: Buffer, random: Random) => Buffer)[] = [
 
 /** The first `count` of an endless row of damages, of which each is one to three at once. */
 export function* damages(bytes: Buffer, count: number): Generator<Damage> {
-  const seed = Number(process.env['KTX_FAULTS_SEED'] ?? randomInt(2 ** 31));
   for (let index = 0; index < count; index += 1) {
     const random = generator(seed + index);
     let damaged = bytes;
@@ -109,21 +106,6 @@ export function* truncations(bytes: Buffer, count = bytes.length): Generator<Dam
     const end = Math.floor((index * (bytes.length - 1)) / Math.max(1, places - 1));
     yield { bytes: bytes.subarray(0, end), label: `the first ${end} bytes` };
   }
-}
-
-/** Numbers that look random and that `seed` fixes (mulberry32). */
-function generator(seed: number): Random {
-  let state = seed;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % below;
-  };
-}
-
-function pick<T>(choices: T[], random: Random): T {
-  return choices[random(choices.length)] as T;
 }
 
 function span(bytes: Buffer, random: Random): [number, number] {

@@ -1,9 +1,8 @@
-// Strikes at single system calls, and what must hold whatever was struck.
-import { mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { expect } from 'vitest';
+// Strikes at single system calls.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { type Finished } from './processes.js';
-import { type User, ktxModule, temporaryDirectory } from './user.js';
+import { type User, temporaryDirectory } from './user.js';
 
 const XTASK = process.env['KTX_XTASK'];
 
@@ -60,60 +59,4 @@ export async function runStruck(
   });
   const calls = readFileSync(reportPath, 'utf8').trimEnd().split('\n');
   return { done, call: calls[at - 1], calls: calls.length };
-}
-
-/** What lies around the runtime root of a user, which nothing may change. */
-export class Surroundings {
-  private readonly user: User;
-  private readonly before: string[];
-
-  constructor(user: User) {
-    this.user = user;
-    for (const path of [
-      join(user.home, 'document'),
-      join(dirname(user.root), 'neighbour', 'file'),
-      join(user.root, 'notes', 'mine'),
-    ]) {
-      mkdirSync(dirname(path), { recursive: true });
-      writeFileSync(path, path);
-    }
-    this.before = this.list();
-  }
-
-  /** Fails if anything was created, deleted or written. */
-  expectUntouched(note: string): void {
-    expect(this.list(), note).toEqual(this.before);
-  }
-
-  private list(): string[] {
-    const { home, root } = this.user;
-    const ours = new Set([root, `${root}.lock`]);
-    const lines: string[] = [];
-    const visit = (directory: string): void => {
-      for (const entry of readdirSync(directory, { withFileTypes: true })) {
-        const path = join(directory, entry.name);
-        if (ours.has(path)) continue;
-        const { mtimeMs, size, ino } = statSync(path);
-        lines.push(entry.isDirectory() ? path : `${path} ${ino} ${size} ${mtimeMs}`);
-        if (entry.isDirectory()) visit(path);
-      }
-    };
-    visit(home);
-    visit(join(root, 'notes'));
-    return lines.toSorted();
-  }
-}
-
-/** Fails if status promises what does not run, or if what worked before does not work now. */
-export async function expectTruth(user: User, worked: boolean, note: string): Promise<void> {
-  const { kind } = await ktxModule.readManagedPythonRuntimeStatus(user.options);
-  if (worked) expect(kind, note).toBe('ready');
-  if (kind === 'ready') await user.expectRuns();
-}
-
-/** Fails unless a plain installation makes everything work. */
-export async function expectHealed(user: User, note: string): Promise<void> {
-  const done = await user.ktx(['runtime', 'install', '--yes']);
-  expect(done, note).toMatchObject({ code: 0, stderr: '' });
-  await expectTruth(user, true, note);
 }

@@ -1,10 +1,10 @@
 // The commands that are struck: what is there before each strike, and what must work after it.
-import { existsSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import { eventually } from './processes.js';
-import { Surroundings, expectHealed, expectTruth } from './strike.js';
-import { User, ktxModule } from './user.js';
+import { expectHealed, expectTruth, neighbour } from './invariants.js';
+import { type User, ktxModule } from './user.js';
 
 const STALE = '0.0.1';
 
@@ -87,12 +87,19 @@ export const STRUCK: Struck[] = [
 
 /** Somebody on whom one command is struck again and again. */
 export class Victim {
-  readonly user = new User();
-  private readonly surroundings = new Surroundings(this.user);
+  readonly user: User;
   private readonly struck: Struck;
+  private readonly foreign: string;
+  private readonly expectHomeUntouched: () => void;
 
   private constructor(struck: Struck) {
+    const { user, expectUntouched } = neighbour();
+    this.user = user;
     this.struck = struck;
+    this.expectHomeUntouched = expectUntouched;
+    mkdirSync(join(user.root, 'mine'));
+    this.foreign = join(user.root, 'mine', 'notes');
+    writeFileSync(this.foreign, 'mine');
   }
 
   static async of(struck: Struck): Promise<Victim> {
@@ -106,7 +113,7 @@ export class Victim {
     await this.struck.prepare(this.user);
     const outcome = await strike(this.user, this.struck.args);
     await expectTruth(this.user, this.struck.worked, note);
-    this.surroundings.expectUntouched(note);
+    this.expectUntouched();
     await expectHealed(this.user, note);
     await this.struck.again(this.user);
     return outcome;
@@ -117,6 +124,11 @@ export class Victim {
     await this.user.install(['--force']);
     expect(this.user.entries()).toHaveLength(3);
     expect(this.user.processes()).toEqual(new Map());
-    this.surroundings.expectUntouched('at the end');
+    this.expectUntouched();
+  }
+
+  private expectUntouched(): void {
+    this.expectHomeUntouched();
+    expect(readFileSync(this.foreign, 'utf8')).toBe('mine');
   }
 }
