@@ -300,8 +300,9 @@ fault(
       const { user, expectUntouched } = neighbour();
       const path = join(user.root, 'cache', file);
       poison(path);
-      await user.install();
+      const done = await user.ktx(['runtime', 'install', '--yes']);
       const label = `seed ${seed}, poison ${number} of ${file}`;
+      expect(done, `${label}: ${done.stderr}`).toMatchObject({ code: 0, stderr: '' });
       expect((installation(user) as { files: unknown }).files, label).toEqual(expected);
       anew += Number(user.log.includes('beginning again'));
       expect(existsSync(witness), label).toBe(false);

@@ -224,6 +224,16 @@ pub(crate) fn says_unserved(error: &CommandError) -> bool {
     })
 }
 
+/// Whether a command failed for what lies on this machine, where there is room:
+/// with uv, that is its cache.
+pub(crate) fn says_damaged(error: &CommandError) -> bool {
+    let lies_elsewhere = [says_untrusted, says_unreachable, says_unserved, says_full];
+    error
+        .output()
+        .is_some_and(|output| !output.stderr.contains("Hash mismatch"))
+        && !lies_elsewhere.iter().any(|says| says(error))
+}
+
 /// Whether a command failed because the disk is full; only its words tell.
 fn says_full(error: &CommandError) -> bool {
     error.output().is_some_and(|output| {

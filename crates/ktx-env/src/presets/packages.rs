@@ -10,7 +10,7 @@ use ktx_os::files;
 
 use crate::bootstrap;
 use crate::context::{Context, Packages, Uv};
-use crate::error::{EnvError, says_unserved};
+use crate::error::{EnvError, reason, says_damaged, says_unserved};
 use crate::preset::{ApplyReport, CheckReport, PresetId, PresetProvider, PresetStatus};
 use crate::presets::uv::environment_of;
 use crate::presets::venv::{VENV, exists};
@@ -93,23 +93,23 @@ async fn install_locked(context: &Context<'_>, uv: &Uv, file: &Path) -> Result<(
     let own = records::files(directory).map_err(|fault| not_applied(&fault))?;
     let (mut offline, mut is_cached) = (true, true);
     loop {
-        match run(context, &uv.install(context, file, offline)?).await {
-            Ok(_) => {}
+        let problem = match run(context, &uv.install(context, file, offline)?).await {
+            // uv hashes what it fetches, and believes what its cache holds.
+            Ok(_) => match compare(context, Some(own.clone())).await {
+                Ok(_) => return Ok(()),
+                Err(fault) if is_cached => fault.to_string(),
+                Err(fault) => return Err(not_applied(&fault)),
+            },
             Err(CommandError::Cancelled { .. }) => return Err(EnvError::Cancelled),
             Err(_) if offline => {
                 offline = false;
                 continue;
             }
+            Err(source) if is_cached && says_damaged(&source) => reason(&source),
             Err(source) => return Err(unserved(context, source)),
-        }
-        // uv hashes what it fetches, and believes what its cache holds.
-        let fault = match compare(context, Some(own.clone())).await {
-            Ok(_) => return Ok(()),
-            Err(fault) if is_cached => fault,
-            Err(fault) => return Err(not_applied(&fault)),
         };
         if let Some(log) = context.log {
-            log.note(&format!("! {fault}; beginning again without the cache"));
+            log.note(&format!("! {problem}; beginning again without the cache"));
         }
         (offline, is_cached) = (false, false);
         for path in [&context.specification.cache, directory] {
