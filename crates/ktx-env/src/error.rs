@@ -208,11 +208,14 @@ fn says_untrusted(error: &CommandError) -> bool {
         .is_some_and(|output| output.stderr.contains("invalid peer certificate"))
 }
 
-/// Whether a command failed because the package index cannot be reached.
+/// Whether a command failed because the package index cannot be reached, or
+/// gives something else than what was asked for.
 fn says_unreachable(error: &CommandError) -> bool {
-    error
-        .output()
-        .is_some_and(|output| output.stderr.contains("Failed to fetch"))
+    error.output().is_some_and(|output| {
+        ["Failed to fetch", "Failed to download"]
+            .iter()
+            .any(|words| output.stderr.contains(words))
+    })
 }
 
 /// Whether a command failed because of what the package index answered.
@@ -228,10 +231,7 @@ pub(crate) fn says_unserved(error: &CommandError) -> bool {
 /// with uv, that is its cache.
 pub(crate) fn says_damaged(error: &CommandError) -> bool {
     let lies_elsewhere = [says_untrusted, says_unreachable, says_unserved, says_full];
-    error
-        .output()
-        .is_some_and(|output| !output.stderr.contains("Hash mismatch"))
-        && !lies_elsewhere.iter().any(|says| says(error))
+    error.output().is_some() && !lies_elsewhere.iter().any(|says| says(error))
 }
 
 /// Whether a command failed because the disk is full; only its words tell.
