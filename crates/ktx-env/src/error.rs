@@ -201,52 +201,52 @@ impl EnvError {
     }
 }
 
-/// Whether a command failed because a certificate is not trusted.
-fn says_untrusted(error: &CommandError) -> bool {
+/// How uv begins what it says of a file that an index gave.
+const DOWNLOAD: &str = "Failed to download";
+
+/// Whether a command says any of `words`; only its words tell why it failed.
+fn says(error: &CommandError, words: &[&str]) -> bool {
     error
         .output()
-        .is_some_and(|output| output.stderr.contains("invalid peer certificate"))
+        .is_some_and(|output| words.iter().any(|word| output.stderr.contains(word)))
 }
 
-/// Whether a command failed because the package index cannot be reached, or
-/// gives something else than what was asked for.
+/// Whether a command failed because a certificate is not trusted.
+fn says_untrusted(error: &CommandError) -> bool {
+    says(error, &["invalid peer certificate"])
+}
+
+/// Whether a command failed because the package index cannot be reached.
 fn says_unreachable(error: &CommandError) -> bool {
-    error.output().is_some_and(|output| {
-        ["Failed to fetch", "Failed to download"]
-            .iter()
-            .any(|words| output.stderr.contains(words))
-    })
+    says(error, &["Failed to fetch", DOWNLOAD]) && !says(error, &["Hash mismatch"])
 }
 
 /// Whether a command failed because of what the package index answered.
 pub(crate) fn says_unserved(error: &CommandError) -> bool {
-    error.output().is_some_and(|output| {
-        ["No solution found", "Missing `Content-Type`"]
-            .iter()
-            .any(|words| output.stderr.contains(words))
-    })
+    says(error, &["No solution found", "Missing `Content-Type`"])
 }
 
 /// Whether a command failed for what lies on this machine, where there is room:
 /// with uv, that is its cache.
 pub(crate) fn says_damaged(error: &CommandError) -> bool {
     let lies_elsewhere = [says_untrusted, says_unreachable, says_unserved, says_full];
-    error.output().is_some() && !lies_elsewhere.iter().any(|says| says(error))
+    error.output().is_some()
+        && !says(error, &[DOWNLOAD])
+        && !lies_elsewhere.iter().any(|says| says(error))
 }
 
-/// Whether a command failed because the disk is full; only its words tell.
+/// Whether a command failed because the disk is full.
 fn says_full(error: &CommandError) -> bool {
-    error.output().is_some_and(|output| {
-        [
+    says(
+        error,
+        &[
             "No space left on device",
             "Disk quota exceeded",
             "os error 28)",
             "os error 122)",
             "os error 112)",
-        ]
-        .iter()
-        .any(|words| output.stderr.contains(words))
-    })
+        ],
+    )
 }
 
 /// What a command says of its failure. uv says `error: …`, then the causes,
