@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use xshell::Cmd;
 
-use crate::artifact::cargo_home_dir;
+use crate::artifact::{cargo_home_dir, registry_dirs};
 use crate::target::Target;
 use crate::zig::Zig;
 use crate::{addon, repo, rust_std};
@@ -54,6 +54,7 @@ impl<'t> Compiler<'t> {
             (repo::root().to_owned(), "/ktx"),
             (target_dir.to_owned(), "/target"),
         ];
+        remapped.extend(registry_dirs()?.into_iter().map(|dir| (dir, "/cargo")));
         remapped.extend(self.zig.iter().flat_map(Zig::remapped));
         let mut flags: Vec<String> = remapped
             .iter()

@@ -1,7 +1,7 @@
 //! The linker that cargo calls when zig links for Linux.
 //!
-//! zig's command line has no word for folding functions of the same code, though its linker can.
-//! So zig links, says what it told its linker, and that linker runs once more with the word.
+//! zig's command line has no words for all that makes a library small, though its linker has.
+//! So zig links, says what it told its linker, and that linker runs once more with the words.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -23,6 +23,10 @@ const UNWINDER: &str = "KTX_LINK_UNWINDER";
 const UNWINDER_ARGUMENT: &str = "-lgcc_s";
 /// zig's name for its linker.
 const LINKER: &str = "ld.lld";
+
+/// What makes small libraries: functions of the same code are one, strings share their ends, and
+/// names are found by one table.
+const SMALL: [&str; 3] = ["--icf=all", "-O2", "--hash-style=gnu"];
 
 /// How to link for one target.
 pub(crate) struct Linking<'a> {
@@ -112,13 +116,17 @@ fn link(target: &str) -> Result<()> {
     ensure!(zig.status.success(), "{}", said.trim_end());
     std::io::stdout().write_all(&zig.stdout)?;
     let mut words = command_of(&said, output_of(&arguments)?)?;
-    words.push("--icf=all");
+    words.extend(SMALL);
     let linked = Command::new(program(PYTHON)?)
         .args(["-m", "ziglang"])
         .args(words)
         .stdin(Stdio::null())
         .status()?;
-    ensure!(linked.success(), "`{LINKER} --icf=all` ended with {linked}");
+    ensure!(
+        linked.success(),
+        "`{LINKER} {}` ended with {linked}",
+        SMALL.join(" ")
+    );
     Ok(())
 }
 

@@ -17,7 +17,7 @@ use anyhow::Result;
 
 pub(crate) use self::archive::unsafe_name;
 pub(crate) use self::binary::{Binary, Kind};
-pub(crate) use self::paths::cargo_home_dir;
+pub(crate) use self::paths::{cargo_home_dir, registry_dirs};
 pub(crate) use self::problems::Problems;
 pub(crate) use self::tarball::Tarball;
 pub(crate) use self::wheel::{DISTRIBUTION, Metadata, NORMALIZED, Wheel};

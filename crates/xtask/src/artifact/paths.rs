@@ -26,6 +26,16 @@ static REGISTRY: LazyLock<Regex> = LazyLock::new(|| {
 /// What the build puts in the place of directories.
 const STAND_INS: [&str; 4] = ["cargo", "ktx", "rust", "target"];
 
+/// Where cargo unpacks what it takes from its registries; a registry's name there tells which one
+/// the machine uses.
+pub(crate) fn registry_dirs() -> Result<Vec<PathBuf>> {
+    let mut dirs = Vec::new();
+    for entry in fs_err::read_dir(cargo_home_dir()?.join("registry/src"))? {
+        dirs.push(entry?.path());
+    }
+    Ok(dirs)
+}
+
 /// Gives the first path of a build machine in the content, of this one or another.
 pub(super) fn of_build_machine(content: &[u8]) -> Result<Option<String>> {
     if let Some(found) = this_machine()?.find(content) {
@@ -34,14 +44,8 @@ pub(super) fn of_build_machine(content: &[u8]) -> Result<Option<String>> {
     let below_home = BELOW_HOME
         .find_iter(content)
         .find(|found| !begins_with_stand_in(found.as_bytes()));
-    let in_registry = || {
-        REGISTRY.find_iter(content).find(|found| {
-            let before = &found.as_bytes()[..found.len() - "/registry/src/".len()];
-            !before.ends_with(b"/cargo")
-        })
-    };
     Ok(below_home
-        .or_else(in_registry)
+        .or_else(|| REGISTRY.find(content))
         .map(|found| shown(found.as_bytes())))
 }
 
@@ -115,6 +119,7 @@ mod tests {
             r"C:\Users\someone\ktx.pdb",
             "C:/Users/someone/ktx/src/main.c",
             "/opt/build/registry/src/",
+            "/cargo/registry/src/index.crates.io-1949cf8c6b5b557f/tokio-1.54.0/src/lib.rs",
         ] {
             assert!(found(&format!("\0{leak}\0")).is_some(), "{leak}");
         }
@@ -131,13 +136,13 @@ mod tests {
     fn takes_no_other_text_for_a_path_of_a_build_machine() {
         for text in [
             "/ktx/crates/ktx-os/src/lib.rs",
-            "/cargo/registry/src/index.crates.io-1949cf8c6b5b557f/tokio-1.54.0/src/lib.rs",
-            r"/cargo\registry\src\index.crates.io-1949cf8c6b5b557f\tokio-1.54.0\src\lib.rs",
+            "/cargo/tokio-1.54.0/src/lib.rs",
+            r"/cargo\tokio-1.54.0\src\lib.rs",
             "/rustc/0123456789abcdef/library/std/src/io.rs",
             "see https://docs.rs/tokio/latest/tokio/index.rs",
             "/home/$USER, /Users/you and /root/ are homes",
             "/home/rustc/0123456789abcdef/library/std/src/io.rs",
-            "/root/cargo/registry/src/index.crates.io-1949cf8c6b5b557f/a-1.0.0/src/lib.rs",
+            "/root/cargo/a-1.0.0/src/lib.rs",
             r"C:\ and \\?\C:\ are roots",
         ] {
             assert_eq!(found(text), None, "{text}");
