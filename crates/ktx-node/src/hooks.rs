@@ -80,7 +80,8 @@ impl From<Hooks<'_>> for Means {
             });
         }
         if let Some(exec) = hooks.exec {
-            means.executor = Arc::new(Replaced { exec });
+            let thread = THREAD.with(|thread| thread.0.clone());
+            means.executor = Arc::new(Replaced { exec, thread });
         }
         if let Some(cancellation) = hooks.cancellation {
             means.cancellation = cancellation.token.clone();
@@ -89,9 +90,25 @@ impl From<Hooks<'_>> for Means {
     }
 }
 
+thread_local! {
+    static THREAD: Thread = Thread(CancellationToken::new());
+}
+
+/// A thread of JavaScript, which ends with everything that was to run on it. What napi had not
+/// called by then is never answered, not even with an error.
+struct Thread(CancellationToken);
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
 /// Commands run by a function of the caller.
 struct Replaced {
     exec: Exec,
+    /// Cancelled when the thread of that function has ended.
+    thread: CancellationToken,
 }
 
 #[async_trait]
@@ -125,6 +142,7 @@ impl Executor for Replaced {
                 output: Output::default(),
             }),
             () = cancellation.cancelled() => return Err(CommandError::Cancelled { program: program() }),
+            () = self.thread.cancelled() => return Err(CommandError::Cancelled { program: program() }),
         };
         let failed = |reason: String, output| CommandError::Failed {
             program: program(),
