@@ -61,6 +61,9 @@ export function injected(calls: string, fault: string): string[] {
 /** Runs a command without a network. */
 export const withoutNetwork = [UNSHARE, ...NAMESPACE, '--net'];
 
+/** Runs a command whose processes have numbers of their own, of which it can choose the next. */
+export const withOwnNumbers = [UNSHARE, ...NAMESPACE, '--pid', '--fork', '--mount-proc', '--kill-child'];
+
 /** Runs a command after shell commands that mount something for it alone. */
 export function withMounts(script: string): string[] {
   const quiet = `( PATH=${SYSTEM_PATH}; set -e\n${script}\n) || exit 99\nexec "$@"`;
@@ -104,6 +107,9 @@ export const missing = {
   network: works([...withoutNetwork, '/bin/true'])
     ? undefined
     : 'unshare is missing or may not make a network namespace',
+  numbers: works([...withOwnNumbers, 'sh', '-c', 'echo 9 > /proc/sys/kernel/ns_last_pid'])
+    ? undefined
+    : 'unshare is missing or may not make a namespace of processes',
   mount: works([...withMounts('mount -t tmpfs tmpfs /mnt'), '/bin/true'])
     ? undefined
     : 'unshare is missing or may not mount file systems',
