@@ -343,10 +343,13 @@ pub(crate) fn sockets(directory: &Path) -> usize {
     names.iter().filter(is_socket).count()
 }
 
-/// The built `ktx-daemon`.
+/// The built `ktx-daemon`, or the one that `KTX_TEST_DAEMON` names.
 fn daemon() -> &'static Path {
     static DAEMON: OnceLock<PathBuf> = OnceLock::new();
     DAEMON.get_or_init(|| {
+        if let Some(path) = std::env::var_os("KTX_TEST_DAEMON") {
+            return path.into();
+        }
         let own = std::env::current_exe().unwrap();
         let profile_dir = own.ancestors().nth(2).unwrap();
         let built = Command::new(env!("CARGO"))
