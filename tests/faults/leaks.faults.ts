@@ -20,9 +20,9 @@ const collectGarbage = runInNewContext('gc') as () => void;
 const ROUNDS = 4;
 // Calls in a round: of what takes a fraction of a millisecond, of what takes a few, and of what
 // starts threads or processes.
-const MANY = amount(200, 2500);
-const SOME = amount(12, 150);
-const FEW = amount(4, 40);
+const MANY = amount(200, 2000);
+const SOME = amount(12, 80);
+const FEW = amount(4, 25);
 
 /**
  * What this process holds while nothing is under way: bytes of JavaScript objects, bytes of memory
@@ -183,9 +183,9 @@ fault(
       ['no asset', MANY, fails('KTX_ASSET_MISSING', () => ktx.verifyRuntimeAsset({ assetDir: '/nowhere' }))],
       ['status', MANY, () => ktx.readManagedPythonRuntimeStatus(present)],
       ['no status', MANY, () => ktx.readManagedPythonRuntimeStatus(absent)],
-      ['doctor', SOME, () => ktx.doctorManagedPythonRuntime(present)],
+      ['doctor', MANY, () => ktx.doctorManagedPythonRuntime(present)],
       ['doctor, no uv', SOME, () => ktx.doctorManagedPythonRuntime({ ...absent, exec: noUv })],
-      ['ready', MANY, () => ktx.installManagedPythonRuntime({ ...present, signal })],
+      ['ready', MANY, () => ktx.installManagedPythonRuntime({ ...present, signal, onProgress() {} })],
       ['install', SOME, () => ktx.installManagedPythonRuntime({ ...present, force: true, signal, onProgress() {} })],
       ['install, no uv', SOME, fails('KTX_UV_MISSING', () => install({ exec: noUv }))],
       ['install, aborted', SOME, fails('KTX_ABORTED', () => {
