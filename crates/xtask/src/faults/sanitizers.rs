@@ -28,8 +28,12 @@ const CRATES: [(&str, &str); 7] = [
     ("ktx-daemon", "daemon"),
 ];
 
-/// What the sanitizer begins a report with; what it says of itself has no colon.
-const REPORT: &str = "ThreadSanitizer:";
+/// What the sanitizer ends a report with.
+const REPORT: &str = "SUMMARY: ThreadSanitizer:";
+
+/// tokio registers a descriptor with a duplicate of the one that it waits with. The sanitizer takes
+/// them for two, so that it sees nothing between the making of what events are put into and them.
+const SUPPRESSIONS: &str = "race:tokio::runtime::io::driver::Driver\n";
 
 /// What a line of the table is made of.
 pub(super) struct Watched {
@@ -114,15 +118,24 @@ impl Sanitizer {
         self.target_dir.join("options.o")
     }
 
-    /// Options that every program is linked with: the daemon hands no environment variable down
-    /// that could carry them. Each process says that it is watched.
+    /// Has every program read its options from a file: the daemon hands no environment variable
+    /// down that could hold them. With them each process says that it is watched, in a file of its
+    /// own; of signals it would speak before it knows that file.
     fn write_options(&self) -> Result<()> {
         fs_err::create_dir_all(&self.target_dir)?;
-        let source = self.target_dir.join("options.c");
+        let path = |name: &str| self.target_dir.join(name);
+        fs_err::write(path("suppressions"), SUPPRESSIONS)?;
+        let options = format!(
+            "log_path='{}'\nsuppressions='{}'\nverbosity=1\n\
+             handle_segv=0\nhandle_sigbus=0\nhandle_sigfpe=0\n",
+            self.reports_dir().join("process").display(),
+            path("suppressions").display()
+        );
+        fs_err::write(path("options"), options)?;
+        let source = path("options.c");
         let text = format!(
-            "const char *__tsan_default_options(void) {{\n  \
-             return \"log_path='{}':verbosity=1:second_deadlock_stack=1\";\n}}\n",
-            self.reports_dir().join("process").display()
+            "const char *__tsan_default_options(void) {{ return \"include='{}'\"; }}\n",
+            path("options").display()
         );
         fs_err::write(&source, text)?;
         let (sh, object) = (tools::shell()?, self.options_path());
