@@ -61,12 +61,10 @@ pub enum EnvError {
         failure: Box<CommandError>,
     },
     /// `requiresPython` is not a version specifier.
-    #[error("`{range}` is not a range of Python versions: {reason}")]
+    #[error("`{range}` is not a range of Python versions")]
     PythonRange {
         /// What it is.
         range: String,
-        /// What is wrong with it.
-        reason: String,
     },
     /// There is no interpreter, and uv could not install one.
     #[error(

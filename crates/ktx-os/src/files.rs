@@ -1,8 +1,8 @@
 //! Files that appear whole or not at all, and what the file system says of
 //! the place they go to.
 
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::Path;
 
 use fs_err as fs;
 #[cfg(unix)]
@@ -16,126 +16,9 @@ const OWN_FILE: u32 = 0o600;
 #[cfg(unix)]
 const OWN_DIRECTORY: u32 = 0o700;
 
-/// Opens the regular file at `path` itself with `options`: a link, a pipe or a
-/// device in its place is refused. A file that is made by that is its owner's
-/// alone.
-pub fn open_itself(path: &Path, options: &mut fs::OpenOptions) -> io::Result<fs::File> {
-    #[cfg(unix)]
-    {
-        use fs_err::os::unix::fs::OpenOptionsExt;
+mod reading;
 
-        options.mode(OWN_FILE);
-        set_flags(options, rustix::fs::OFlags::NOFOLLOW);
-    }
-    #[cfg(windows)]
-    if path.is_symlink() {
-        return Err(not_a_file(path));
-    }
-    let file = open_regular(path, options)?;
-    #[cfg(unix)]
-    give_back(file.file())?;
-    Ok(file)
-}
-
-/// Lets the owner of a file that was made just now open it again, which a umask
-/// can forbid.
-#[cfg(unix)]
-fn give_back(file: &std::fs::File) -> io::Result<()> {
-    let metadata = file.metadata()?;
-    if metadata.len() == 0 && metadata.permissions().mode() & OWN_FILE == 0 {
-        file.set_permissions(PermissionsExt::from_mode(OWN_FILE))?;
-    }
-    Ok(())
-}
-
-/// As [`open_itself`], and a link leads to the file.
-fn open_followed(path: &Path) -> io::Result<fs::File> {
-    let mut options = fs::OpenOptions::new();
-    options.read(true);
-    #[cfg(unix)]
-    set_flags(&mut options, rustix::fs::OFlags::empty());
-    open_regular(path, &options)
-}
-
-#[cfg(unix)]
-fn set_flags(options: &mut fs::OpenOptions, flags: rustix::fs::OFlags) {
-    use fs_err::os::unix::fs::OpenOptionsExt;
-
-    // Without O_NONBLOCK, a pipe in the file's place would hang the open.
-    let flags = flags | rustix::fs::OFlags::NONBLOCK;
-    options.custom_flags(flags.bits().cast_signed());
-}
-
-fn open_regular(path: &Path, options: &fs::OpenOptions) -> io::Result<fs::File> {
-    let file = options.open(path)?;
-    if file.metadata()?.is_file() {
-        Ok(file)
-    } else {
-        Err(not_a_file(path))
-    }
-}
-
-fn not_a_file(path: &Path) -> io::Error {
-    let reason = format!("`{}` is not a regular file", path.display());
-    io::Error::new(io::ErrorKind::InvalidInput, reason)
-}
-
-/// Why a file could not be read whole.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// There is no such file.
-    #[error("`{}` does not exist", path.display())]
-    Absent {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file is larger than any valid one.
-    #[error("`{}` is larger than {limit} bytes", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// The largest size that is read, in bytes.
-        limit: u64,
-    },
-    /// The system refused.
-    #[error("Cannot read `{}`", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-/// Reads `path` whole, at most `limit` bytes of it.
-pub fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
-    let unreadable = |source: io::Error| {
-        if matches!(
-            source.kind(),
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-        ) {
-            ReadError::Absent {
-                path: path.to_owned(),
-            }
-        } else {
-            ReadError::Unreadable {
-                path: path.to_owned(),
-                source,
-            }
-        }
-    };
-    let mut bytes = Vec::new();
-    open_followed(path)
-        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
-        .map_err(unreadable)?;
-    if bytes.len() as u64 > limit {
-        return Err(ReadError::TooLarge {
-            path: path.to_owned(),
-            limit,
-        });
-    }
-    Ok(bytes)
-}
+pub use reading::{ReadError, open_itself, read_bounded};
 
 /// How the names of unfinished files begin.
 const TEMPORARY: &str = ".ktx-";
@@ -172,6 +55,17 @@ fn write_temporary(directory: &Path, contents: &[u8]) -> io::Result<tempfile::Na
         .write_all(contents)
         .map_err(|source| with_path(&source, directory))?;
     Ok(temporary)
+}
+
+/// Lets the owner of a file that was made just now open it again, which a umask
+/// can forbid.
+#[cfg(unix)]
+fn give_back(file: &std::fs::File) -> io::Result<()> {
+    let metadata = file.metadata()?;
+    if metadata.len() == 0 && metadata.permissions().mode() & OWN_FILE == 0 {
+        file.set_permissions(PermissionsExt::from_mode(OWN_FILE))?;
+    }
+    Ok(())
 }
 
 /// Removes what [`write_atomically`] leaves in `directory` when it is killed.
@@ -506,35 +400,6 @@ mod tests {
         write_atomically(&path, b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
-    }
-
-    // macOS has another call for pipes.
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn does_not_wait_for_a_pipe_in_place_of_a_file() {
-        use rustix::fs::{CWD, FileType, Mode, mknodat};
-
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("manifest.json");
-        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        let error = read_bounded(&path, 4).unwrap_err();
-        assert!(matches!(error, ReadError::Unreadable { .. }), "{error}");
-    }
-
-    #[test]
-    fn tells_absent_from_too_large() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("file");
-        assert!(matches!(
-            read_bounded(&path, 4),
-            Err(ReadError::Absent { .. })
-        ));
-        fs::write(&path, b"12345").unwrap();
-        assert!(matches!(
-            read_bounded(&path, 4),
-            Err(ReadError::TooLarge { .. })
-        ));
-        assert_eq!(read_bounded(&path, 5).unwrap(), b"12345");
     }
 
     #[cfg(unix)]

@@ -40,11 +40,10 @@ impl PresetProvider for PythonPreset {
         let Some(request) = context.specification.requires_python.as_deref() else {
             return Ok(CheckReport::healthy("left to uv"));
         };
-        let range =
-            VersionSpecifiers::from_str(request).map_err(|error| EnvError::PythonRange {
-                range: request.to_owned(),
-                reason: error.to_string(),
-            })?;
+        // The parser's own words bring the widths of all characters with them.
+        let range = VersionSpecifiers::from_str(request).map_err(|_| EnvError::PythonRange {
+            range: request.to_owned(),
+        })?;
         if let Some(precedent) = &context.specification.precedent
             && Version::from_str(&precedent.python_version)
                 .is_ok_and(|version| range.contains(&version))
