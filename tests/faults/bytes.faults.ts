@@ -182,7 +182,7 @@ fault(
       rmSync(user.versionDir, { recursive: true });
       return done.code === 0 ? 'installed' : 'refused';
     };
-    return await tryEach(manifestPath, damages(manifest, amount(2, 40)), install);
+    return await tryEach(manifestPath, damages(manifest, amount(2, 20)), install);
   },
 );
 
@@ -229,7 +229,7 @@ fault(
     const seen = await tryEach(user.manifestPath, [...lies, ...all(original)], look);
     const healed = await tryEach(
       user.manifestPath,
-      damages(original, amount(3, 40)),
+      damages(original, amount(3, 20)),
       async ({ bytes }) => {
         const { kind } = await user.status();
         const done = await user.ktx(['exec', '-c', 'print(6*7)']);
@@ -299,7 +299,7 @@ fault(
       }
     };
     for (const change of lies) await stop((state) => lie(state, change));
-    for (const damage of damages(original, amount(1, 20))) await stop(() => damage);
+    for (const damage of damages(original, amount(1, 10))) await stop(() => damage);
     await user.expectRuns();
     return { times: seen.times + times, seen: `${seen.seen}; ${times} stopped and started anew` };
   },
@@ -346,7 +346,7 @@ fault(
     const options = { ...user.options, cliVersion: '0.0.0', assetDir: user.home };
     const look = async (): Promise<Ktx.DoctorCheck | undefined> =>
       (await doctorManagedPythonRuntime(options)).find(({ id }) => id === 'uv');
-    const believed = await tryEach(path, damages(original, amount(5, 100)), async () => {
+    const believed = await tryEach(path, damages(original, amount(5, 50)), async () => {
       expect(await look()).toMatchObject({ status: 'pass' });
       return 'hashed again';
     });
