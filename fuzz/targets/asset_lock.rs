@@ -9,7 +9,8 @@ fuzz_target!(|bytes: &[u8]| {
     // What uv is given are requirements with hashes, and no other option.
     for line in lock.requirements(&Feature::ALL).lines() {
         let is_hash = line.trim_start().starts_with("--hash=sha256:");
-        assert_eq!(line.matches("--").count(), usize::from(is_hash), "{line}");
+        let options = line.split_whitespace().filter(|it| it.starts_with('-'));
+        assert_eq!(options.count(), usize::from(is_hash), "{line}");
         assert!(is_hash || line.contains("=="), "{line}");
     }
     let _ = lock.packages(&Feature::ALL);
