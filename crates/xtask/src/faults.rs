@@ -5,6 +5,7 @@
 
 mod fuzz;
 mod row;
+mod sanitizers;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub(crate) mod strike;
 mod suites;
@@ -65,6 +66,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         run_suites()?;
         rows.extend(suites::rows()?);
         rows.extend(fuzz::rows(&options.only)?);
+        rows.extend(sanitizers::rows(&options.only)?);
     }
     rows.retain(|row| options.only.is_empty() || options.only.contains(&row.name));
     for name in &options.only {

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use xshell::cmd;
 
-use super::row::Outcome;
+use super::row::{Outcome, Row};
 use crate::steps::capture;
 use crate::tools::{self, PythonTools};
 use crate::{repo, rust_std, say};
@@ -38,22 +38,8 @@ const SUPPRESSIONS: &str = "race:tokio::runtime::io::driver::Driver\n";
 /// It counts the descriptors of a process, and the sanitizer's file is one more.
 const LEFT_OUT: &str = "test(has_no_descriptors_of_others)";
 
-/// What a line of the table is made of.
-pub(super) struct Watched {
-    pub(super) area: &'static str,
-    pub(super) name: String,
-    pub(super) fault: String,
-    pub(super) required: &'static str,
-    pub(super) outcome: Outcome,
-}
-
-/// The names of all that can be watched.
-pub(super) fn names() -> Vec<String> {
-    CRATES.iter().map(|(package, _)| name(package)).collect()
-}
-
-/// Runs the tests of the crates that are named, or of all if none is.
-pub(super) fn run(only: &[String]) -> Result<Vec<Watched>> {
+/// Runs the tests of the crates among `only`, or of all if that names no row.
+pub(super) fn rows(only: &[String]) -> Result<Vec<Row>> {
     let is_wanted = |package: &str| only.is_empty() || only.contains(&name(package));
     let wanted: Vec<_> = CRATES.into_iter().filter(|(it, _)| is_wanted(it)).collect();
     if wanted.is_empty() {
@@ -68,13 +54,8 @@ pub(super) fn run(only: &[String]) -> Result<Vec<Watched>> {
             Ok(sanitizer) => sanitizer.watch(package)?,
             Err(missing) => Outcome::NotDone(format!("{missing:#}")),
         };
-        Ok(Watched {
-            area,
-            name: name(package),
-            fault: format!("Data races in the tests of `{package}`, under ThreadSanitizer"),
-            required: "none",
-            outcome,
-        })
+        let fault = format!("data races in the tests of `{package}`, under ThreadSanitizer");
+        Ok(Row::new(&name(package), area, &fault, "none", outcome))
     };
     wanted.into_iter().map(watch).collect()
 }
