@@ -60,7 +60,8 @@ def test_keeps_workers_apart(nursery):
 
 @needs_proc
 def test_forks_many_and_leaves_nothing_behind(nursery):
-    before = descriptors_of(nursery.process.pid)
+    # What it has while it starts is not there after the first round.
+    seen = []
     for _ in range(3):
         workers = [nursery.fork() for _ in range(MANY)]
         for worker in workers:
@@ -69,7 +70,8 @@ def test_forks_many_and_leaves_nothing_behind(nursery):
             assert worker.receive() == [b"value", str(worker.pid).encode()]
             assert worker.end() == "exit 0"
         assert children_of(nursery.process.pid) == []
-        assert descriptors_of(nursery.process.pid) == before
+        seen.append(descriptors_of(nursery.process.pid))
+    assert seen == seen[:1] * 3
 
 
 @needs_proc

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect } from 'vitest';
 import { eventually } from './processes.js';
 import { expectHealed, expectTruth, neighbour } from './invariants.js';
-import { type User, ktxModule } from './user.js';
+import { type User, ktxModule, temporaryDirectory } from './user.js';
 
 const STALE = '0.0.1';
 
@@ -93,7 +93,8 @@ export class Victim {
   private readonly expectHomeUntouched: () => void;
 
   private constructor(struck: Struck) {
-    const { user, expectUntouched } = neighbour();
+    // Daemons have their sockets there where the root's path is too long for one.
+    const { user, expectUntouched } = neighbour({ env: { TMPDIR: temporaryDirectory() } });
     this.user = user;
     this.struck = struck;
     this.expectHomeUntouched = expectUntouched;

@@ -25,7 +25,7 @@ const PROTO_DIR: &str = "crates/ktx-protocol/proto";
 /// The package's name in what follows.
 const PACKAGE: &str = "PACKAGE";
 /// Commands that are shown and not run, each with the reason.
-const NOT_RUN: [(&str, &str); 4] = [
+const NOT_RUN: [(&str, &str); 6] = [
     (
         "npm install PACKAGE",
         "the packages are not on a registry; the project has the packed ones",
@@ -34,6 +34,14 @@ const NOT_RUN: [(&str, &str); 4] = [
     (
         "cargo xtask test nextest",
         "`cargo xtask test` runs this step",
+    ),
+    (
+        "cargo xtask faults",
+        "`cargo xtask test` runs this step",
+    ),
+    (
+        "cargo xtask faults --full",
+        "it does each fault at each place, which takes most of an hour",
     ),
     (
         "cargo xtask bench",
