@@ -7,6 +7,7 @@ import { getuid } from 'node:process';
 const SYSTEM_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const UNSHARE = programPath('unshare');
 const STRACE = programPath('strace');
+const TIMEOUT = programPath('timeout');
 const SETPRIV = programPath('setpriv');
 
 const asRoot = getuid?.() === 0;
@@ -56,6 +57,11 @@ export function mostFrequent(file: string, calls: string): { call: string; count
 export function injected(calls: string, fault: string): string[] {
   const inject = `inject=${calls}:${fault}`;
   return [...tracedAlone('/dev/null', calls), '-e', inject];
+}
+
+/** Kills a command that takes longer, whatever it can no longer hear. */
+export function within(seconds: number): string[] {
+  return [TIMEOUT, '--signal=KILL', `${seconds}`];
 }
 
 /** Runs a command without a network. */

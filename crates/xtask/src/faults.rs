@@ -11,6 +11,7 @@ pub(crate) mod strike;
 mod suites;
 
 use std::fmt::Write as _;
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -21,7 +22,7 @@ use crate::policy::Policy;
 use crate::steps::capture;
 use crate::suites::{Suite, vitest_with};
 use crate::tools::PythonTools;
-use crate::{npm, repo, say, tools};
+use crate::{npm, repo, say, tools, uv, uv_pins};
 
 /// Where the table of a full run stands.
 const PLACE: Place = Place {
@@ -150,7 +151,7 @@ fn judged(mut rows: Vec<Row>) -> Result<String> {
     Ok(table)
 }
 
-/// The table, with the machine.
+/// The table, with the day, the machine and the versions.
 fn table(rows: &[Row]) -> Result<String> {
     let mut table =
         String::from("| area | fault | times | required | seen |\n|---|---|---|---|---|\n");
@@ -160,11 +161,21 @@ fn table(rows: &[Row]) -> Result<String> {
     let held = rows
         .iter()
         .filter(|row| matches!(row.outcome, Outcome::Held { .. }));
+    let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let sh = tools::shell()?;
+    let python = uv::read(
+        PythonTools::ensure()?
+            .command(&sh, "python")
+            .arg("--version"),
+    )?;
     writeln!(
         table,
-        "\n{} of {} rows held, on {}.",
+        "\n{} of {} rows held on {}: ktx {}, uv {}, {python}, {}.",
         held.count(),
         rows.len(),
+        now.split('T').next().unwrap_or_default(),
+        repo::VERSION,
+        uv_pins::load()?.version,
         figures::machine()?
     )?;
     Ok(table)
