@@ -84,14 +84,20 @@ class Crowd {
     expect(this.noted('overlaps')).toBe(0);
     expect(readdirSync(this.home).toSorted()).toEqual(['link', 'root', 'root.lock']);
     await eventually('all to end', () => processesMarked(this.home).size === 0);
+    const settled = [expect.stringMatching(/^\.venv/), 'install.log', 'manifest.json'];
     for (const version of this.versions()) {
-      const left = readdirSync(join(this.users[0].root, version)).toSorted();
-      expect(left).toEqual([expect.stringMatching(/^\.venv/), 'install.log', 'manifest.json']);
+      const left = readdirSync(join(this.users[0].root, version));
+      // Code ran in an environment that was replaced: the next installation removes it.
+      expect(left.filter((name) => !name.startsWith('.venv')).toSorted()).toEqual(settled.slice(1));
+      expect(left.filter((name) => name.startsWith('.venv'))).not.toEqual([]);
     }
     for (const user of this.users) {
       expect(await user.install()).toMatch(/^Using existing/);
       await user.expectRuns();
     }
+    const [user] = this.users;
+    if (user.entries().length > settled.length) await user.install(['--force']);
+    expect(user.entries()).toEqual(settled);
   }
 }
 

@@ -170,12 +170,13 @@ fn table(rows: &[Row]) -> Result<String> {
     )?;
     writeln!(
         table,
-        "\n{} of {} rows held on {}: ktx {}, uv {}, {python}, {}.",
+        "\n{} of {} rows held on {}: ktx {}, uv {}, {}, {}.",
         held.count(),
         rows.len(),
         now.split('T').next().unwrap_or_default(),
         repo::VERSION,
         uv_pins::load()?.version,
+        python.trim(),
         figures::machine()?
     )?;
     Ok(table)
