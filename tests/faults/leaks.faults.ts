@@ -32,10 +32,11 @@ type Held = Record<'heap' | 'native' | 'descriptors' | 'threads' | 'handles', nu
 
 // Each margin is for a round. Eight bytes a call are less than the smallest object, and what V8
 // compiles and learns meanwhile is some ten kilobytes. The system gives memory in steps of 128 KiB. A
-// thread of a pool comes when the others are busy and stays for ten seconds.
+// thread of a pool comes when the others are busy and stays for ten seconds. What the allocator keeps for
+// threads that come and go swings by some hundred kilobytes for each; one that stays holds more.
 const margin = (calls: number): Held => ({
   heap: 64 * 1024 + 8 * calls,
-  native: 2 * 128 * 1024,
+  native: calls > FEW ? 2 * 128 * 1024 : 1024 * 1024 * calls,
   descriptors: calls / 2,
   threads: calls / 2,
   handles: calls / 2,
