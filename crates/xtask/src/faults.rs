@@ -64,8 +64,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     };
     let mut rows = done(amount, &options.only)?;
     if options.full {
-        run_suites()?;
-        rows.extend(suites::rows()?);
+        if suites::are_wanted(&options.only)? {
+            run_suites()?;
+            rows.extend(suites::rows()?);
+        }
         rows.extend(fuzz::rows(&options.only)?);
         rows.extend(sanitizers::rows(&options.only)?);
     }

@@ -19,12 +19,20 @@ struct Proof {
     tests: Vec<String>,
 }
 
+/// Whether `only` names a row of these, or none at all.
+pub(super) fn are_wanted(only: &[String]) -> Result<bool> {
+    let proofs = proofs()?;
+    Ok(only.is_empty() || only.iter().any(|name| proofs.contains_key(name)))
+}
+
+fn proofs() -> Result<BTreeMap<String, Proof>> {
+    serde_json::from_str(&fs_err::read_to_string(repo::path(PATH))?).context(PATH)
+}
+
 /// The rows, each with what came of its tests when the suites ran last.
 pub(super) fn rows() -> Result<Vec<Row>> {
-    let text = fs_err::read_to_string(repo::path(PATH))?;
-    let proofs: BTreeMap<String, Proof> = serde_json::from_str(&text).context(PATH)?;
     let tests = suites::results()?;
-    Ok(proofs
+    Ok(proofs()?
         .into_iter()
         .map(|(name, proof)| Row {
             name,
