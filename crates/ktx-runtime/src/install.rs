@@ -209,6 +209,11 @@ impl Install {
                 })
             }
             Err(error) => {
+                // What failed may have been only to make it last: with the
+                // older environment, whichever manifest lasts has its own.
+                if RuntimeManifest::is_published(&layout) {
+                    attempt.keep();
+                }
                 log.note(&format!("! {error}"));
                 Err(need.explain(error, &layout))
             }
@@ -311,6 +316,7 @@ fn specification(
         );
         Packages::Locked {
             requirements: lock.requirements(features) + &wheel,
+            wheel: manifest.distribution_name.clone(),
             allowed,
         }
     } else {

@@ -126,6 +126,12 @@ impl RuntimeManifest {
         write_atomically(path, text.as_bytes())
     }
 
+    /// Whether the manifest on the disk is the one of the environment of
+    /// `layout`.
+    pub(crate) fn is_published(layout: &Layout) -> bool {
+        matches!(read(layout), Receipt::Valid(found) if found.python.executable == layout.python_path)
+    }
+
     /// Says that this is the manifest of another version than `cli_version`.
     pub(crate) fn mismatch(&self, cli_version: &str) -> String {
         format!(
