@@ -1,5 +1,5 @@
-// Disks that are full, before or while something is installed.
-import { existsSync, readFileSync } from 'node:fs';
+// Room on the disk: what an installation takes, and what happens where there is none.
+import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { uvThatBefore } from './support/fakes.js';
@@ -112,4 +112,18 @@ describe.skipIf(missing.strace)('a disk that fails', () => {
     await user.install(['--force']);
     expect(existsSync(join(user.versionDir, '.venv'))).toBe(false);
   });
+});
+
+test('an installation that replaces another takes no more room', async () => {
+  const user = new User();
+  const room = (): number => {
+    const entries = readdirSync(user.root, { recursive: true, withFileTypes: true });
+    const files = entries.filter((entry) => entry.isFile());
+    return files.reduce((sum, { parentPath, name }) => sum + statSync(join(parentPath, name)).size, 0);
+  };
+  await user.install();
+  const before = room();
+  await user.install(['--force']);
+  // uv notes what it learnt of the new interpreter.
+  expect(room() - before).toBeLessThan(10_000);
 });

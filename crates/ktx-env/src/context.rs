@@ -62,6 +62,8 @@ pub enum Packages {
     Locked {
         /// A requirements file in which every line has a hash.
         requirements: String,
+        /// The package among them that is a wheel in the workspace.
+        wheel: String,
         /// Every version that may be installed.
         allowed: BTreeSet<LockedPackage>,
     },

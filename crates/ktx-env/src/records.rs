@@ -79,6 +79,20 @@ pub(crate) enum Fault {
     },
 }
 
+impl Fault {
+    /// Whether the files are others than they should be, and not merely out of
+    /// reach.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Unreadable { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::InvalidData
+            ),
+            _ => true,
+        }
+    }
+}
+
 /// The names of files below a package directory, as a `RECORD` writes them,
 /// with nothing beside them: the code of another kind of map is as large as
 /// all that is done with it.
@@ -91,7 +105,7 @@ pub(crate) fn read(directory: &Path, own: Option<&Names>) -> Result<Installed, F
     let none = || Fault::None {
         path: directory.to_owned(),
     };
-    let site_packages = site_packages(directory).ok_or_else(none)?;
+    let site_packages = site_packages(directory)?.ok_or_else(none)?;
     let mut unrecorded = match own {
         Some(_) => files(directory)?,
         None => Names::new(),
@@ -131,7 +145,7 @@ pub(crate) fn read(directory: &Path, own: Option<&Names>) -> Result<Installed, F
 /// The files in the package directory of the environment at `directory`.
 pub(crate) fn files(directory: &Path) -> Result<Names, Fault> {
     let mut found = Names::new();
-    let Some(site_packages) = site_packages(directory) else {
+    let Some(site_packages) = site_packages(directory)? else {
         return Ok(found);
     };
     let mut pending = vec![String::new()];
@@ -175,6 +189,9 @@ impl<'a> Line<'a> {
     fn look(&self, site_packages: &Path, package: &str, hashes: bool) -> Result<(), Fault> {
         let path = site_packages.join(&self.name);
         let problem = match fs::metadata(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(unreadable(&path)(source));
+            }
             Err(_) => "missing",
             Ok(metadata) if self.size.is_some_and(|size| size != metadata.len()) => "changed",
             // The one file that cannot hold its own digest.
@@ -210,16 +227,26 @@ fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> Fault {
 }
 
 /// `lib/python3.X/site-packages`, or `Lib/site-packages` on Windows.
-fn site_packages(environment: &Path) -> Option<PathBuf> {
+fn site_packages(environment: &Path) -> Result<Option<PathBuf>, Fault> {
     let windows = environment.join("Lib").join("site-packages");
     if cfg!(windows) {
-        return windows.is_dir().then_some(windows);
+        return Ok(windows.is_dir().then_some(windows));
     }
-    fs::read_dir(environment.join("lib"))
-        .ok()?
-        .flatten()
-        .map(|entry| entry.path().join("site-packages"))
-        .find(|path| path.is_dir())
+    let lib = environment.join("lib");
+    let entries = match fs::read_dir(&lib) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        entries => entries.map_err(unreadable(&lib))?,
+    };
+    for entry in entries {
+        let path = entry
+            .map_err(unreadable(&lib))?
+            .path()
+            .join("site-packages");
+        if path.is_dir() {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether everything in `expected` is installed in that version.
@@ -310,7 +337,7 @@ mod tests {
     fn allows_files_of_packages_and_those_that_were_there_before() {
         let directory = environment("a.py", PASS);
         let own = files(directory.path()).unwrap();
-        let site_packages = site_packages(directory.path()).unwrap();
+        let site_packages = site_packages(directory.path()).unwrap().unwrap();
         fs::create_dir(site_packages.join("deep")).unwrap();
         fs::write(site_packages.join("deep/evil.pth"), "").unwrap();
         assert!(read(directory.path(), None).is_ok());

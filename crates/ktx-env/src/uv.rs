@@ -101,6 +101,12 @@ impl Uv {
         with_certificates(context, self.command(context, arguments, DOWNLOAD_TIMEOUT))
     }
 
+    /// Removes a package from the cache.
+    pub(crate) fn forget(&self, context: &Context<'_>, package: &str) -> Command {
+        let arguments = ["cache", "clean", "--quiet", package];
+        self.command(context, arguments, LOCAL_TIMEOUT)
+    }
+
     fn command<S: Into<String>>(
         &self,
         context: &Context<'_>,

@@ -73,9 +73,13 @@ impl PresetProvider for PackagesPreset {
                     .await
                     .map_err(|source| EnvError::command(PACKAGES, source))?;
             }
-            Packages::Locked { requirements, .. } => {
+            Packages::Locked {
+                requirements,
+                wheel,
+                ..
+            } => {
                 write(&file, requirements)?;
-                install_locked(context, &uv, &file).await?;
+                install_locked(context, &uv, &file, wheel).await?;
             }
         }
         if context.specification.is_believed() {
@@ -88,18 +92,30 @@ impl PresetProvider for PackagesPreset {
 }
 
 /// Installs what the cache holds, else what the package index has.
-async fn install_locked(context: &Context<'_>, uv: &Uv, file: &Path) -> Result<(), EnvError> {
+async fn install_locked(
+    context: &Context<'_>,
+    uv: &Uv,
+    file: &Path,
+    wheel: &str,
+) -> Result<(), EnvError> {
     let directory = &context.specification.directory;
     let own = records::files(directory).map_err(|fault| not_applied(&fault))?;
     let (mut offline, mut is_cached) = (true, true);
     loop {
         let problem = match run(context, &uv.install(context, file, offline)?).await {
             // uv hashes what it fetches, and believes what its cache holds.
-            Ok(_) => match compare(context, Some(own.clone())).await {
-                Ok(_) => return Ok(()),
-                Err(fault) if is_cached => fault.to_string(),
-                Err(fault) => return Err(not_applied(&fault)),
-            },
+            Ok(_) => {
+                // What uv keeps of the wheel serves no other installation,
+                // which has a copy of its own.
+                let forget = uv.forget(context, wheel);
+                let (compared, _) =
+                    tokio::join!(compare(context, Some(own.clone())), run(context, &forget));
+                match compared {
+                    Ok(_) => return Ok(()),
+                    Err(fault) if is_cached && fault.is_damage() => fault.to_string(),
+                    Err(fault) => return Err(not_applied(&fault)),
+                }
+            }
             Err(CommandError::Cancelled { .. }) => return Err(EnvError::Cancelled),
             Err(_) if offline => {
                 offline = false;

@@ -109,10 +109,15 @@ impl PresetProvider for ProbePreset {
         Ok(CheckReport::healthy(detail))
     }
 
-    /// An environment that does not work is not repaired in place.
+    /// An environment that does not work is not repaired in place; what may
+    /// have been the moment is looked at once more.
     async fn apply(&self, context: &Context<'_>) -> Result<ApplyReport, EnvError> {
-        let CheckReport { detail, .. } = self.check(context).await?;
-        Err(EnvError::Probe { detail })
+        let CheckReport { status, detail, .. } = self.check(context).await?;
+        if status == PresetStatus::Healthy {
+            Ok(ApplyReport { detail })
+        } else {
+            Err(EnvError::Probe { detail })
+        }
     }
 }
 
