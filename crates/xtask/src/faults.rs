@@ -10,13 +10,12 @@ mod sanitizers;
 pub(crate) mod strike;
 mod suites;
 
-use std::fmt::Write as _;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-use self::row::{Outcome, Row};
+use self::row::Row;
 use crate::figures::{self, Place};
 use crate::policy::Policy;
 use crate::steps::capture;
@@ -25,8 +24,14 @@ use crate::tools::PythonTools;
 use crate::{npm, repo, say, tools, uv, uv_pins};
 
 /// Where the table of a full run stands.
-const PLACE: Place = Place {
+const TABLE: Place = Place {
     document: "docs/faults.md",
+    mark: "faults",
+};
+
+/// Where its sums stand.
+const SUMS: Place = Place {
+    document: "README.md",
     mark: "faults",
 };
 
@@ -41,7 +46,7 @@ pub(crate) struct Options {
     /// Do this row only; may be given more than once
     #[arg(long, value_name = "ROW")]
     only: Vec<String>,
-    /// Put the table into the documents
+    /// Put the table and its sums into the documents
     #[arg(long, requires = "full", conflicts_with = "only")]
     write: bool,
 }
@@ -83,10 +88,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             }
         );
     }
-    let table = judged(rows)?;
+    let table = judged(&mut rows)?;
     say::result(&table);
     if options.write {
-        PLACE.write(&table)?;
+        TABLE.write(&table)?;
+        SUMS.write(&format!("{}\n{}", row::sums(&rows), origin(&rows)?))?;
     }
     Ok(())
 }
@@ -95,7 +101,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 pub(crate) fn after_tests() -> Result<String> {
     let mut rows = done(Amount::Quick, &[])?;
     rows.extend(suites::rows()?);
-    judged(rows)
+    judged(&mut rows)
 }
 
 fn run_suites() -> Result<()> {
@@ -138,10 +144,10 @@ fn done(amount: Amount, only: &[String]) -> Result<Vec<Row>> {
     row::read(&report)
 }
 
-/// The table, if every row holds; else what does not.
-fn judged(mut rows: Vec<Row>) -> Result<String> {
-    row::sort(&mut rows);
-    let table = table(&rows)?;
+/// Sorts the rows and gives their table, if every one holds; else what does not.
+fn judged(rows: &mut [Row]) -> Result<String> {
+    row::sort(rows);
+    let table = format!("{}\n{}", row::table(rows), origin(rows)?);
     let failures: Vec<String> = rows.iter().filter_map(Row::failure).collect();
     ensure!(
         failures.is_empty(),
@@ -153,16 +159,8 @@ fn judged(mut rows: Vec<Row>) -> Result<String> {
     Ok(table)
 }
 
-/// The table, with the day, the machine and the versions.
-fn table(rows: &[Row]) -> Result<String> {
-    let mut table =
-        String::from("| area | fault | times | required | seen |\n|---|---|---|---|---|\n");
-    for row in rows {
-        table.push_str(&row.line());
-    }
-    let held = rows
-        .iter()
-        .filter(|row| matches!(row.outcome, Outcome::Held { .. }));
+/// How many rows held, on which day and machine, and with which versions.
+fn origin(rows: &[Row]) -> Result<String> {
     let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let sh = tools::shell()?;
     let python = uv::read(
@@ -170,16 +168,14 @@ fn table(rows: &[Row]) -> Result<String> {
             .command(&sh, "python")
             .arg("--version"),
     )?;
-    writeln!(
-        table,
-        "\n{} of {} rows held on {}: ktx {}, uv {}, {}, {}.",
-        held.count(),
+    Ok(format!(
+        "{} of {} rows held on {}: ktx {}, uv {}, {}, {}.\n",
+        rows.iter().filter(|row| row.held().is_some()).count(),
         rows.len(),
         now.split('T').next().unwrap_or_default(),
         repo::VERSION,
         uv_pins::load()?.version,
         python.trim(),
         figures::machine()?
-    )?;
-    Ok(table)
+    ))
 }

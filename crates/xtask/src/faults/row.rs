@@ -88,6 +88,28 @@ pub(super) fn sort(rows: &mut [Row]) {
     rows.sort_by_key(|row| AREAS.iter().position(|area| *area == row.told.area));
 }
 
+/// The table, a line for each row.
+pub(super) fn table(rows: &[Row]) -> String {
+    let lines: String = rows.iter().map(Row::line).collect();
+    format!("| area | fault | times | required | seen |\n|---|---|---|---|---|\n{lines}")
+}
+
+/// How many rows each area has and how often what they say was done.
+pub(super) fn sums(rows: &[Row]) -> String {
+    let line = |area: &str| {
+        let rows: Vec<&Row> = rows.iter().filter(|row| row.told.area == area).collect();
+        let held: Vec<u64> = rows.iter().filter_map(|row| row.held()).collect();
+        format!(
+            "| {area} | {} | {} | {} |\n",
+            rows.len(),
+            held.len(),
+            held.iter().sum::<u64>()
+        )
+    };
+    let lines: String = AREAS.into_iter().map(line).collect();
+    format!("| area | rows | of them held | times |\n|---|---|---|---|\n{lines}")
+}
+
 impl Row {
     /// A row that this verb does itself.
     pub(super) fn new(
@@ -129,8 +151,16 @@ impl Row {
         })
     }
 
+    /// How often it was done, if all that must hold did.
+    pub(super) fn held(&self) -> Option<u64> {
+        match self.outcome {
+            Outcome::Held { times, .. } => Some(times),
+            Outcome::Failed(_) | Outcome::NotDone(_) => None,
+        }
+    }
+
     /// Its line of the table.
-    pub(super) fn line(&self) -> String {
+    fn line(&self) -> String {
         let Told {
             area,
             fault,
@@ -151,5 +181,27 @@ impl Row {
             Outcome::Failed(message) => Some(format!("{}:\n{message}", self.name)),
             Outcome::Held { .. } | Outcome::NotDone(_) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Outcome, Row, sums};
+
+    #[test]
+    fn adds_up_what_held() {
+        let held = |times| Outcome::Held {
+            times,
+            seen: String::new(),
+        };
+        let row = |area, outcome| Row::new("name", area, "fault", "required", outcome);
+        let rows = [
+            row("uv", held(3)),
+            row("cli", Outcome::NotDone("no reason".to_owned())),
+            row("uv", held(4)),
+        ];
+        let sums = sums(&rows);
+        assert!(sums.contains("| uv | 2 | 2 | 7 |\n"), "{sums}");
+        assert!(sums.contains("| cli | 1 | 0 | 0 |\n"), "{sums}");
     }
 }
