@@ -1,6 +1,6 @@
 // What can happen to a daemon and its state, made to happen.
 import { spawn } from 'node:child_process';
-import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { beforeEach, describe, expect, test } from 'vitest';
 import {
   type DaemonUser,
@@ -11,9 +11,6 @@ import {
   userWithRuntime,
 } from './support/daemons.js';
 import { eventually } from './support/processes.js';
-import { ktxModule } from './support/user.js';
-
-const { startManagedPythonDaemon, stopManagedPythonDaemon } = ktxModule;
 
 let user: DaemonUser;
 
@@ -104,18 +101,4 @@ describe('a daemon', () => {
     expect(stopped.code).toBe(0);
     await expectGone(started.pid);
   });
-
-  test('that leaves nothing behind in a hundred starts and stops', async () => {
-    const cycle = async (): Promise<void> => {
-      await startManagedPythonDaemon({ ...user.options, features: ['core'] });
-      await stopManagedPythonDaemon(user.options);
-    };
-    await cycle();
-    const files = () => readdirSync(user.root, { recursive: true }).length;
-    const descriptors = () => readdirSync('/proc/self/fd').length;
-    const before = { files: files(), descriptors: descriptors() };
-    for (let count = 0; count < 100; count++) await cycle();
-    expect({ files: files(), descriptors: descriptors() }).toEqual(before);
-    expect(commandLines(user.root)).toEqual([]);
-  }, 240_000);
 });

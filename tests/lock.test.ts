@@ -1,11 +1,34 @@
-// The lock of a runtime root where it cannot do its usual work.
-import { existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+// The lock of a runtime root: what is said to whoever waits for it, and where it is hard to take.
+import { existsSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { uvThatStopsBefore } from './support/fakes.js';
+import { uvThatBefore, uvThatStopsBefore } from './support/fakes.js';
 import { endAfterTest, eventually } from './support/processes.js';
 import { missing, traced, withMounts } from './support/system.js';
-import { User } from './support/user.js';
+import { User, ktxModule } from './support/user.js';
+
+test('whoever waits is told for whom', async () => {
+  const user = new User();
+  const holder = user.start(['runtime', 'install', '--yes'], {
+    env: { KTX_UV: uvThatBefore('pip install', `touch '${user.home}/begun'; sleep 1`) },
+  });
+  await expect.poll(() => readdirSync(user.home)).toContain('begun');
+  const details: (string | undefined)[] = [];
+  const waiter = await ktxModule.installManagedPythonRuntime({
+    ...user.options,
+    features: ['core'],
+    onProgress: ({ preset, detail }) => {
+      if (preset === 'lock') details.push(detail);
+    },
+  });
+  expect((await holder.finished).code).toBe(0);
+  expect(waiter.status).toBe('ready');
+  expect(details).toContainEqual(
+    expect.stringMatching(
+      new RegExp(`^Waiting for process ${holder.pid} \\(\`.*runtime install --yes\`\\)$`),
+    ),
+  );
+});
 
 test('a holder that is stopped is waited for within a bound, and named', async () => {
   const user = new User();

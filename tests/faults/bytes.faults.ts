@@ -8,6 +8,7 @@ import {
   mkdirSync,
   readFileSync,
   readdirSync,
+  realpathSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -207,7 +208,8 @@ fault(
       const found =
         dirname(prefix.stdout?.toString().trim() ?? '') === user.versionDir &&
         version.stdout?.toString().trim() === `ktx-daemon ${VERSION}` &&
-        dirname(dirname(dirname(daemonExecutable))) === user.versionDir;
+        // However it is spelt.
+        dirname(dirname(realpathSync(dirname(daemonExecutable)))) === user.versionDir;
       runs.set(key, found);
       return found;
     };

@@ -1,5 +1,6 @@
 // Death of the whole process tree, at any moment.
 import { setTimeout as sleep } from 'node:timers/promises';
+import { expect } from 'vitest';
 import { amount, fault } from '../support/rows.js';
 import { STRUCK, Victim } from '../support/struck.js';
 
@@ -16,23 +17,22 @@ fault(
   async () => {
     let kills = 0;
     let late = 0;
-    for (const struck of STRUCK) {
+    for (const [index, struck] of STRUCK.entries()) {
       const victim = await Victim.of(struck);
-      // How long it takes is taken from the runs that were not cut short.
-      let took = 0;
-      for (let moment = 0; moment < MOMENTS / STRUCK.length; moment += 1) {
+      const took = await victim.strike('undisturbed', async (user, args) => {
+        const begun = performance.now();
+        expect(await user.ktx(args)).toMatchObject({ code: 0 });
+        return performance.now() - begun;
+      });
+      while (kills < (MOMENTS * (index + 1)) / STRUCK.length) {
         const after = Math.random() * took * 1.1;
         await victim.strike(`${struck.name} killed after ${after} ms`, async (user, args) => {
-          const begun = performance.now();
           const running = user.start(args);
-          if (took === 0) await running.finished;
-          else await Promise.race([sleep(after), running.finished]);
-          if (took === 0) took = performance.now() - begun;
-          const left = user.processes().size;
+          await Promise.race([sleep(after), running.finished]);
+          if (user.processes().size > 0) kills += 1;
+          else late += 1;
           user.killProcesses();
           await running.finished;
-          if (left > 0) kills += 1;
-          else late += 1;
         });
       }
       await victim.close();
