@@ -18,7 +18,7 @@ use crate::tools::{self, PythonTools};
 use crate::{repo, say};
 
 /// How long each target runs, in seconds.
-const SECONDS: u32 = 60;
+const SECONDS: u32 = 30;
 
 /// How many of them run at once.
 const AT_ONCE: usize = 2;
