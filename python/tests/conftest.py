@@ -1,10 +1,14 @@
 """Workers of both kinds, and the warm parent."""
 
 import contextlib
+import signal
 import sys
 
 import pytest
 from support import Direct, Nursery
+
+# A shell has what it starts in the background ignore this signal, and so would the workers.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

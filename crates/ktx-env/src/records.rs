@@ -84,13 +84,25 @@ impl Fault {
     /// reach.
     pub(crate) fn is_damage(&self) -> bool {
         match self {
-            Self::Unreadable { source, .. } => matches!(
-                source.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::InvalidData
-            ),
+            Self::Unreadable { source, .. } => is_of_content(source),
             _ => true,
         }
     }
+}
+
+/// Whether a file cannot be read for what it is or is called, whatever the
+/// state of the system.
+fn is_of_content(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(
+        error.kind(),
+        Kind::NotFound
+            | Kind::NotADirectory
+            | Kind::IsADirectory
+            | Kind::InvalidFilename
+            | Kind::InvalidInput
+            | Kind::InvalidData
+    )
 }
 
 /// The names of files below a package directory, as a `RECORD` writes them,
@@ -189,11 +201,11 @@ impl<'a> Line<'a> {
     fn look(&self, site_packages: &Path, package: &str, hashes: bool) -> Result<(), Fault> {
         let path = site_packages.join(&self.name);
         let problem = match fs::metadata(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                return Err(unreadable(&path)(source));
-            }
-            Err(_) => "missing",
+            Err(error) if is_of_content(&error) => "missing",
+            Err(error) => return Err(unreadable(&path)(error)),
             Ok(metadata) if self.size.is_some_and(|size| size != metadata.len()) => "changed",
+            // Nothing that has no end, such as a device, is hashed.
+            Ok(metadata) if hashes && !metadata.is_file() => "changed",
             // The one file that cannot hold its own digest.
             Ok(_) if !hashes || self.name.ends_with("/RECORD") => return Ok(()),
             Ok(_) => match self.has_digest_of(&path) {
@@ -349,5 +361,16 @@ mod tests {
         );
         let own = files(directory.path()).unwrap();
         assert!(read(directory.path(), Some(&own)).is_ok());
+    }
+
+    #[test]
+    fn takes_nothing_that_is_out_of_reach_for_damage() {
+        let named = environment(&"x".repeat(300), PASS);
+        let fault = read(named.path(), None).unwrap_err();
+        assert!(fault.to_string().ends_with("is missing"), "{fault}");
+        let unreadable = |kind: io::ErrorKind| unreadable(Path::new("a"))(kind.into());
+        assert!(unreadable(io::ErrorKind::NotFound).is_damage());
+        assert!(!unreadable(io::ErrorKind::PermissionDenied).is_damage());
+        assert!(!unreadable(io::ErrorKind::StorageFull).is_damage());
     }
 }

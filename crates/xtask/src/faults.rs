@@ -68,9 +68,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Amount::Quick
     };
     let mut rows = done(amount, &options.only)?;
+    let mut suites_ran = Ok(());
     if options.full {
         if suites::are_wanted(&options.only)? {
-            run_suites()?;
+            suites_ran = run_suites();
             rows.extend(suites::rows()?);
         }
         rows.extend(fuzz::rows(&options.only)?);
@@ -89,6 +90,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         );
     }
     let table = judged(&mut rows)?;
+    // A test may fail that no row names.
+    suites_ran?;
     say::result(&table);
     if options.write {
         TABLE.write(&table)?;
@@ -104,13 +107,16 @@ pub(crate) fn after_tests() -> Result<String> {
     judged(&mut rows)
 }
 
+/// Runs every suite, whichever fails.
 fn run_suites() -> Result<()> {
     let tools = PythonTools::ensure()?;
-    capture("nextest", crate::suites::nextest(&tools)?)?;
-    capture("pytest", crate::suites::pytest(&tools)?)?;
-    capture("vitest", crate::suites::vitest(Suite::Package, &tools)?)?;
-    capture("e2e", crate::suites::vitest(Suite::EndToEnd, &tools)?)?;
-    Ok(())
+    let ran = [
+        capture("nextest", crate::suites::nextest(&tools)?),
+        capture("pytest", crate::suites::pytest(&tools)?),
+        capture("vitest", crate::suites::vitest(Suite::Package, &tools)?),
+        capture("e2e", crate::suites::vitest(Suite::EndToEnd, &tools)?),
+    ];
+    ran.into_iter().collect::<Result<Vec<_>>>().map(drop)
 }
 
 /// Does the rows that are in files of their own, with the packages that are packed.
