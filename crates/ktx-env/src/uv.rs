@@ -74,7 +74,16 @@ impl Uv {
             ]);
         }
         arguments.push(text(&context.specification.directory));
-        self.command(context, arguments, LOCAL_TIMEOUT)
+        let mut command = self.command(context, arguments, LOCAL_TIMEOUT);
+        // What a cache remembers of an interpreter goes into the environment
+        // as it stands; an empty one has uv ask the interpreter.
+        if interpreter.is_some() {
+            let cache = context.specification.workspace.join("cache");
+            command
+                .environment
+                .set(variables::UV_CACHE_DIR, text(&cache));
+        }
+        command
     }
 
     /// Installs the packages. `requirements` is the file that locked ones
