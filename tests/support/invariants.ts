@@ -5,6 +5,8 @@ import { join, relative } from 'node:path';
 import { expect } from 'vitest';
 import { User, type UserOptions, fingerprint, ktxModule, temporaryDirectory } from './user.js';
 
+const { readManagedPythonRuntimeStatus } = ktxModule;
+
 /** A user whose home, working directory and temporary directory hold only what is not ktx's. */
 export interface Neighbour {
   user: User;
@@ -36,24 +38,14 @@ export function neighbour(options: UserOptions = {}): Neighbour {
   };
 }
 
-/** Fails if status promises what does not run, or if what worked before does not work now. */
-export async function expectTruth(user: User, worked: boolean, note = ''): Promise<void> {
-  const { kind } = await ktxModule.readManagedPythonRuntimeStatus(user.options);
-  if (worked) expect(kind, note).toBe('ready');
-  if (kind === 'ready') await user.expectRuns();
-}
-
-/** Fails unless a plain installation makes everything work. */
-export async function expectHealed(user: User, note = ''): Promise<void> {
-  const done = await user.ktx(['runtime', 'install', '--yes']);
-  expect(done, note).toMatchObject({ code: 0, stderr: '' });
-  await expectTruth(user, true, note);
-}
-
 /** What status calls ready runs, and whatever it says, one plain installation heals. */
 export async function expectHeals(user: User): Promise<void> {
-  await expectTruth(user, false);
-  await expectHealed(user);
+  const { kind } = await readManagedPythonRuntimeStatus(user.options);
+  if (kind === 'ready') await user.expectRuns();
+  const done = await user.ktx(['runtime', 'install', '--yes']);
+  expect(done).toMatchObject({ code: 0, stderr: '' });
+  expect(await readManagedPythonRuntimeStatus(user.options)).toMatchObject({ kind: 'ready' });
+  await user.expectRuns();
 }
 
 /** All that can tell one installation from another, without its place and time. */
