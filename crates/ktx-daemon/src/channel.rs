@@ -238,6 +238,12 @@ impl Channel {
         self.requests.write_all(frame).await
     }
 
+    /// Whether the worker is gone, or takes no more requests, as far as the
+    /// system can tell without waiting: it knows before the guard has said so.
+    pub fn is_closed(&self) -> bool {
+        sys::is_closed(self.reports.get_ref())
+    }
+
     /// Tells the worker that no more requests come.
     pub async fn finish(&mut self) {
         let _ = self.requests.shutdown().await;
@@ -282,6 +288,8 @@ mod sys {
     use std::io;
     use std::os::unix::net::UnixStream as Blocking;
 
+    use rustix::io::Errno;
+    use rustix::net::{RecvFlags, recv};
     use tokio::net::UnixStream;
     use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
@@ -301,6 +309,14 @@ mod sys {
             report: theirs.into(),
         };
         Ok((requests, reports, end))
+    }
+
+    pub(super) fn is_closed(reader: &Reader) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        match recv(reader.as_ref(), &mut [0], flags) {
+            Ok((_, read)) => read == 0,
+            Err(error) => ![Errno::AGAIN, Errno::INTR].contains(&error),
+        }
     }
 }
 
@@ -326,11 +342,31 @@ mod sys {
         };
         Ok((file(requests.into()), file(reports.into()), end))
     }
+
+    /// No: looking at a pipe waits for whoever reads from it.
+    pub(super) fn is_closed(_reader: &Reader) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Frame, FrameError};
+    use super::{Channel, Frame, FrameError};
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn knows_at_once_that_the_worker_is_gone() {
+        let (channel, end) = Channel::new().unwrap();
+        assert!(!channel.is_closed());
+        drop(end);
+        assert!(channel.is_closed());
+
+        let (mut channel, end) = Channel::new().unwrap();
+        channel.send(b"which nobody reads").await.unwrap();
+        assert!(!channel.is_closed());
+        drop(end);
+        assert!(channel.is_closed());
+    }
 
     #[test]
     fn reads_the_fields_that_were_written() {

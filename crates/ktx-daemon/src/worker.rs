@@ -89,7 +89,7 @@ impl Worker {
 
     /// Whether it is there to take another request.
     pub fn is_alive(&self) -> bool {
-        self.process.outcome().is_none()
+        self.process.outcome().is_none() && !self.channel.is_closed()
     }
 
     /// Whether the process that it was forked from is gone. Code that does
