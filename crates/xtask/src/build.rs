@@ -1,6 +1,7 @@
 //! How artifacts are compiled: the same bytes on every machine and in every directory.
 
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard};
 
 use anyhow::Result;
 use xshell::Cmd;
@@ -32,6 +33,7 @@ pub(crate) struct Compiler<'t> {
 impl<'t> Compiler<'t> {
     /// Sees to it that all is there that compiling for the target needs.
     pub(crate) fn ensure(target: &'t Target) -> Result<Self> {
+        let _alone = setting_up();
         Ok(Self {
             target,
             zig: Zig::for_target(target)?,
@@ -69,10 +71,19 @@ impl<'t> Compiler<'t> {
             command = command.env("MACOSX_DEPLOYMENT_TARGET", version);
         }
         match &self.zig {
-            Some(zig) => zig.environment(command, self.target, kind),
+            Some(zig) => {
+                let _alone = setting_up();
+                zig.environment(command, self.target, kind)
+            }
             None => Ok(command),
         }
     }
+}
+
+/// What builds share is installed and written by one of them at a time.
+fn setting_up() -> MutexGuard<'static, ()> {
+    static SETTING_UP: Mutex<()> = Mutex::new(());
+    SETTING_UP.lock().expect("setting up does not panic")
 }
 
 fn flags_for(target: &Target, kind: Kind) -> Vec<String> {

@@ -3,7 +3,7 @@
 mod machine;
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -12,9 +12,10 @@ use clap::Args;
 
 use self::machine::Machine;
 use crate::artifact::Rules;
+use crate::npm::Artifacts;
 use crate::policy::Policy;
 use crate::target::Target;
-use crate::{addon, repo, say, wheel};
+use crate::{repo, say};
 
 const DAEMON: &str = "ktx-daemon";
 
@@ -51,31 +52,31 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// What was built for one target.
 struct Built<'t> {
     target: &'t Target,
-    addon_path: PathBuf,
-    wheel_path: PathBuf,
+    artifacts: Artifacts,
 }
 
 impl<'t> Built<'t> {
     fn for_target(target: &'t Target, policy: &Policy) -> Result<Self> {
-        let (addon, wheel_path) = (addon::build(target)?, wheel::build(target)?);
+        let artifacts = Artifacts::build(target)?;
         let rules = Rules::of_target(policy, target);
-        rules.check_addon(&addon.path)?;
-        rules.check_wheel(&wheel_path)?;
-        Ok(Self {
-            target,
-            addon_path: addon.path,
-            wheel_path,
-        })
+        rules.check_addon(&artifacts.addon_path)?;
+        rules.check_wheel(&artifacts.wheel_path)?;
+        Ok(Self { target, artifacts })
     }
 
     fn sizes(&self) -> Result<String> {
         let bytes = |path: &Path| Ok::<_, anyhow::Error>(fs_err::metadata(path)?.len());
-        let wheel = self.wheel_path.file_name().unwrap_or_default();
+        let Artifacts {
+            addon_path,
+            wheel_path,
+            ..
+        } = &self.artifacts;
+        let wheel = wheel_path.file_name().unwrap_or_default();
         Ok(format!(
             "addon {} bytes, {} {} bytes",
-            bytes(&self.addon_path)?,
+            bytes(addon_path)?,
             wheel.to_string_lossy(),
-            bytes(&self.wheel_path)?
+            bytes(wheel_path)?
         ))
     }
 
@@ -92,7 +93,7 @@ impl<'t> Built<'t> {
     fn run_daemon(&self, machine: &Machine) -> Result<()> {
         let dir = tempfile::tempdir()?;
         let program = dir.path().join(DAEMON);
-        fs_err::write(&program, daemon_of(&self.wheel_path)?)?;
+        fs_err::write(&program, daemon_of(&self.artifacts.wheel_path)?)?;
         make_executable(&program)?;
         let version = output(machine.program(&program)?.arg("--version"))?;
         ensure!(
@@ -119,7 +120,7 @@ impl<'t> Built<'t> {
         let code = "const ktx = require(process.argv[1]); \
              ktx.status({ cliVersion: ktx.version(), env: {}, homeDir: '/nowhere' }) \
              .then((status) => console.log(ktx.version(), status.kind, process.arch));";
-        let printed = output(node.args(["-e", code]).arg(&self.addon_path))?;
+        let printed = output(node.args(["-e", code]).arg(&self.artifacts.addon_path))?;
         let expected = format!("{} missing {}", repo::VERSION, self.target.platform.cpu);
         ensure!(
             printed == expected,

@@ -92,7 +92,7 @@ impl Zig {
         if let Some(dir) = &self.sdk_dir {
             command = command.env("SDKROOT", dir);
         }
-        if target.platform.os == "win32" {
+        if target.platform.os == "win32" && kind == Kind::Library {
             command = command.env("LIBNODE_PATH", no_node()?);
         }
         let Some(zig_name) = target.zig_name() else {
