@@ -163,7 +163,7 @@ fault(
   {
     area: 'cli',
     name: 'leaks-of-calls',
-    fault: 'Each function over and over: it succeeds, fails, is aborted, its callbacks throw',
+    fault: 'each function over and over: it succeeds, fails, is aborted, its callbacks throw',
     required: 'no memory, descriptor, thread or handle is left by a call',
   },
   async () => {
@@ -209,7 +209,7 @@ fault(
   {
     area: 'daemon',
     name: 'leaks-of-clients',
-    fault: 'A daemon started, found, asked, used and stopped by one program, over and over',
+    fault: 'a daemon started, found, asked, used and stopped by one program, over and over',
     required: 'no memory, descriptor, thread or handle is left in the program',
   },
   async () => {
@@ -275,7 +275,7 @@ fault(
   {
     area: 'cli',
     name: 'leaks-of-threads',
-    fault: 'Worker threads that come, make calls and go, most of them with calls under way',
+    fault: 'worker threads that come, make calls and go, most of them with calls under way',
     required: 'no crash; nothing is left by a thread; the next installation does not wait for it',
   },
   async () => {

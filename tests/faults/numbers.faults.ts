@@ -38,7 +38,7 @@ fault(
   {
     area: 'exec',
     name: 'number-of-another',
-    fault: 'A session is closed whose process ended by itself and whose number is another session’s by now',
+    fault: 'a session is closed whose process ended by itself and whose number is another session’s by now',
     required: 'the other one lives on',
     missing: missing.numbers,
   },

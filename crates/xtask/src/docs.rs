@@ -38,7 +38,7 @@ const NOT_RUN: [(&str, &str); 6] = [
     ("cargo xtask faults", "`cargo xtask test` runs this step"),
     (
         "cargo xtask faults --full",
-        "it does each fault at each place, which takes most of an hour",
+        "it does each fault at each place, which takes over half an hour",
     ),
     (
         "cargo xtask bench",

@@ -70,7 +70,10 @@ fn outcome(names: &[String], tests: &[Test]) -> Outcome {
     }
     Outcome::Held {
         times: passed,
-        seen: format!("{passed} tests pass"),
+        seen: match passed {
+            1 => "its test passes".to_owned(),
+            _ => format!("{passed} tests pass"),
+        },
     }
 }
 
