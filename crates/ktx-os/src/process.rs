@@ -78,6 +78,12 @@ impl Identity {
         Ok(self.find()?.is_some())
     }
 
+    /// Whether this very process has not ended and leads a group. Threads and
+    /// children that were started in the same tick of the clock do not.
+    pub fn is_leader(&self) -> io::Result<bool> {
+        Ok(self.find()?.is_some_and(|found| found.group == self.pid))
+    }
+
     /// A hold on the process, through which it can be signalled; `None` if it
     /// has ended.
     pub fn open(&self) -> io::Result<Option<Process>> {
@@ -274,10 +280,12 @@ mod tests {
             .read_line(&mut line)
             .unwrap();
         let leader = identity(&child);
+        assert!(leader.is_leader().unwrap());
         let mut members = leader.group().unwrap().unwrap();
         members.sort_by_key(|member| member.pid != leader.pid);
         let pids: Vec<u32> = members.iter().map(|member| member.pid).collect();
         assert_eq!(pids, [child.id(), line.trim().parse().unwrap()]);
+        assert!(!members[1].is_leader().unwrap());
         let held: Vec<Process> = members
             .iter()
             .filter_map(|member| member.open().unwrap())

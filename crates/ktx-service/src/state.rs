@@ -157,7 +157,8 @@ pub(crate) fn look(place: &Place) -> Result<Seen, ServiceError> {
         let detail = "The daemon ran before the system was started".to_owned();
         return Ok(dead(detail, Some(record)));
     }
-    if identity.is_alive().map_err(unknown)? {
+    // A daemon leads its group, and nothing that starts with it does.
+    if identity.is_leader().map_err(unknown)? {
         Ok(Seen::Alive(Box::new(record)))
     } else {
         let detail = format!("The daemon (process {pid}) has ended");

@@ -57,6 +57,19 @@ fn a_stranger_with_the_number_is_not_signalled() {
 }
 
 #[test]
+fn what_leads_no_group_is_not_signalled_even_if_it_began_with_the_daemon() {
+    let stranger = Stranger::new();
+    let identity = stranger.identity();
+    let (world, _) = world_with(|state| {
+        state["pid"] = json!(identity.pid);
+        state["startTime"] = json!(identity.start_time);
+    });
+    assert_eq!(world.status().kind, StatusKind::Stale);
+    assert_eq!(world.stop()[0].status, StopStatus::AlreadyStopped);
+    assert!(is_alive(identity.pid));
+}
+
+#[test]
 fn a_process_of_another_boot_is_not_signalled() {
     let stranger = Stranger::new();
     let identity = stranger.identity();
