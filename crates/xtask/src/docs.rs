@@ -139,15 +139,18 @@ fn run_cross(documents: &[Document]) -> Result<Option<usize>> {
     if !debian::is_reachable() {
         return Ok(None);
     }
-    let blocks = documents.iter().flat_map(|document| &document.blocks);
     let mut ran = 0;
-    for command in blocks
-        .filter(|block| block.kind == Kind::Checkout)
-        .flat_map(|block| commands(&block.text))
-        .filter(|command| is_cross(command))
-    {
-        run_in_checkout("docs-cross", &command)?;
-        ran += 1;
+    for document in documents {
+        let blocks = document.blocks.iter();
+        for command in blocks
+            .filter(|block| block.kind == Kind::Checkout)
+            .flat_map(|block| commands(&block.text))
+            .filter(|command| is_cross(command))
+        {
+            run_in_checkout("docs-cross", &command)
+                .with_context(|| format!("`{}`", document.name))?;
+            ran += 1;
+        }
     }
     Ok(Some(ran))
 }
@@ -266,7 +269,7 @@ struct Runner<'a> {
 impl Runner<'_> {
     fn to_run(&self, block: &Block) -> Vec<String> {
         commands(&block.text)
-            .filter(|command| !self.shown_only.contains(command) && !is_cross(command))
+            .filter(|command| !self.shown_only.contains(command))
             .collect()
     }
 
@@ -274,6 +277,9 @@ impl Runner<'_> {
         match block.kind {
             Kind::Checkout => {
                 for command in self.to_run(block) {
+                    if is_cross(&command) {
+                        continue;
+                    }
                     let is_release = RELEASES.iter().any(|start| command.starts_with(start));
                     if is_release && !Checkout::read(repo::root())?.changes.is_empty() {
                         self.not_run.insert(HAS_CHANGES);
