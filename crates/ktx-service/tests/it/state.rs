@@ -41,6 +41,12 @@ fn world_with(change: impl FnOnce(&mut Value)) -> (World, std::path::PathBuf) {
     (world, first.state_path)
 }
 
+/// Makes the state one of this very process.
+fn name(state: &mut Value, identity: &Identity) {
+    state["pid"] = json!(identity.pid);
+    state["startTime"] = json!(identity.start_time);
+}
+
 #[test]
 fn a_stranger_with_the_number_is_not_signalled() {
     let stranger = Stranger::new();
@@ -60,10 +66,7 @@ fn a_stranger_with_the_number_is_not_signalled() {
 fn what_leads_no_group_is_not_signalled_even_if_it_began_with_the_daemon() {
     let stranger = Stranger::new();
     let identity = stranger.identity();
-    let (world, _) = world_with(|state| {
-        state["pid"] = json!(identity.pid);
-        state["startTime"] = json!(identity.start_time);
-    });
+    let (world, _) = world_with(|state| name(state, &identity));
     assert_eq!(world.status().kind, StatusKind::Stale);
     assert_eq!(world.stop()[0].status, StopStatus::AlreadyStopped);
     assert!(is_alive(identity.pid));
@@ -74,8 +77,7 @@ fn a_process_of_another_boot_is_not_signalled() {
     let stranger = Stranger::new();
     let identity = stranger.identity();
     let (world, _) = world_with(|state| {
-        state["pid"] = json!(identity.pid);
-        state["startTime"] = json!(identity.start_time);
+        name(state, &identity);
         state["bootId"] = json!("6d0f3f0e-9b0e-4f57-8f2e-000000000000");
     });
     let status = world.status();
@@ -146,10 +148,7 @@ fn a_newer_state_is_no_more_believed_than_a_broken_one() {
 fn a_file_of_another_user_is_not_believed() {
     let stranger = Stranger::new();
     let identity = stranger.identity();
-    let (world, state_path) = world_with(|state| {
-        state["pid"] = json!(identity.pid);
-        state["startTime"] = json!(identity.start_time);
-    });
+    let (world, state_path) = world_with(|state| name(state, &identity));
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: only root can give a file away");
         return;
